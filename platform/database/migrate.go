@@ -1,0 +1,72 @@
+package database
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"garment.id/homecore/migrations"
+)
+
+// advisory lock of the central migrations; any number that nothing else uses.
+const migrateLock = 0x686f6d65 // "home"
+
+// Migrate brings schema central up to the given set and calls applied for each migration it ran. Any number of processes
+// may call it at once: one works, the others wait and find nothing to do.
+func Migrate(ctx context.Context, owner *pgxpool.Pool, set []migrations.Migration, applied func(migrations.Migration)) error {
+	conn, err := owner.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("migrate schema central: %w", err)
+	}
+	defer conn.Release()
+	if _, err := conn.Exec(ctx, "select pg_advisory_lock($1)", migrateLock); err != nil {
+		return fmt.Errorf("migrate schema central: %w", err)
+	}
+	defer conn.Exec(context.WithoutCancel(ctx), "select pg_advisory_unlock($1)", migrateLock) //nolint:errcheck // ends with the session anyway
+	for _, statement := range []string{
+		"create schema if not exists central",
+		"create table if not exists central.schema_migrations (version integer primary key, name text not null, applied_at timestamptz not null default now())",
+	} {
+		if _, err := conn.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("migrate schema central: %w", err)
+		}
+	}
+	done, err := Version(ctx, conn)
+	if err != nil {
+		return err
+	}
+	for _, m := range set[min(done, len(set)):] {
+		err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, "set local search_path = central, pg_temp"); err != nil {
+				return err
+			}
+			for _, s := range m.Statements {
+				if _, err := tx.Exec(ctx, s); err != nil {
+					return err
+				}
+			}
+			_, err := tx.Exec(ctx, "insert into schema_migrations (version, name) values ($1, $2)", m.Version, m.Name)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("migration central/%s: %w", m.Name, err)
+		}
+		if applied != nil {
+			applied(m)
+		}
+	}
+	return nil
+}
+
+// Version returns the number of the newest migration of schema central that has been applied.
+func Version(ctx context.Context, q interface {
+	QueryRow(ctx context.Context, query string, args ...any) pgx.Row
+}) (int, error) {
+	var v int
+	if err := q.QueryRow(ctx, "select coalesce(max(version), 0) from central.schema_migrations").Scan(&v); err != nil {
+		return 0, fmt.Errorf("read the version of schema central: %w", err)
+	}
+	return v, nil
+}
