@@ -1,0 +1,96 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+
+	"garment.id/homecore/modules/central/identity"
+	"garment.id/homecore/platform/crypto"
+	"garment.id/homecore/platform/jobs"
+)
+
+// Prefix of every variable.
+const Prefix = "HOMECORE_"
+
+// Config is the whole configuration: environment variables, nothing else. Each field's comment is its meaning; configs/ has
+// them with examples, and a test compares the two.
+type Config struct {
+	DatabaseURL         string        `env:"DATABASE_URL,notEmpty"`                                   // The Postgres to use, as the role that owns the database and may create roles; no superuser.
+	Secret              crypto.Key    `env:"SECRET,notEmpty"`                                         // 32 random bytes in base64: all other keys and the database roles' passwords are derived from it.
+	BaseDomain          string        `env:"BASE_DOMAIN,notEmpty"`                                    // Host of the Core API, with the port if it is not the scheme's; tenants live on its subdomains.
+	Scheme              string        `env:"SCHEME" envDefault:"https"`                               // http or https, as clients see it.
+	Listen              string        `env:"LISTEN" envDefault:":8080"`                               // Where the API listens.
+	MetricsListen       string        `env:"METRICS_LISTEN" envDefault:"127.0.0.1:9464"`              // Where /metrics listens, apart from the API; empty turns it off.
+	CORSOrigins         []string      `env:"CORS_ORIGINS"`                                            // Origins of the frontends, separated by commas; https://*.example.com stands for any one label.
+	TrustedProxies      []string      `env:"TRUSTED_PROXIES"`                                         // Networks of the proxies whose X-Forwarded-For is believed, separated by commas.
+	SMTPURL             crypto.Secret `env:"SMTP_URL"`                                                // Mail server, smtp://user:password@host:587 or smtps://…:465. Without one, dev keeps mail at /dev/mail, and serve refuses to start.
+	MailFrom            string        `env:"MAIL_FROM" envDefault:"Garment.id <no-reply@garment.id>"` // Whom mail comes from.
+	BrandName           string        `env:"BRAND_NAME" envDefault:"Garment.id"`                      // The product's name in mails.
+	Log                 string        `env:"LOG" envDefault:"json"`                                   // text or json.
+	LogLevel            string        `env:"LOG_LEVEL" envDefault:"info"`                             // debug, info, warn or error.
+	ShutdownGrace       time.Duration `env:"SHUTDOWN_GRACE" envDefault:"20s"`                         // How long requests and jobs may finish after a stop is asked for.
+	CentralConns        int32         `env:"CENTRAL_CONNS" envDefault:"10"`                           // Connections to schema central in this process.
+	TenantGroups        int           `env:"TENANT_GROUPS" envDefault:"8"`                            // Affinity groups of tenants; read only when the database is first migrated.
+	TenantConnsPerGroup int           `env:"TENANT_CONNS_PER_GROUP" envDefault:"2"`                   // Connections of each affinity group in this process.
+
+	Jobs     jobs.Config `envPrefix:"JOBS_"`
+	Identity identity.Config
+}
+
+// Load reads the configuration from environ, which has the form of os.Environ. Its errors name the variables.
+func Load(environ []string) (Config, error) {
+	var c Config
+	if err := env.ParseWithOptions(&c, env.Options{Prefix: Prefix, Environment: env.ToMap(environ)}); err != nil {
+		var all env.AggregateError
+		if errors.As(err, &all) {
+			err = errors.Join(all.Errors...)
+		}
+		return c, fmt.Errorf("configuration: %w", err)
+	}
+	return c, c.check()
+}
+
+func (c Config) check() error {
+	wrong := func(name, want string) error { return fmt.Errorf("configuration: %s%s: %s", Prefix, name, want) }
+	switch {
+	case c.Scheme != "http" && c.Scheme != "https":
+		return wrong("SCHEME", "want http or https")
+	case strings.ContainsAny(c.BaseDomain, "/@ ") || strings.HasPrefix(c.BaseDomain, "."):
+		return wrong("BASE_DOMAIN", "want a host name such as garment.id, with a port where needed")
+	case c.Log != "text" && c.Log != "json":
+		return wrong("LOG", "want text or json")
+	case c.CentralConns < 2:
+		return wrong("CENTRAL_CONNS", "want 2 or more")
+	case c.TenantGroups < 1 || c.TenantGroups > 256:
+		return wrong("TENANT_GROUPS", "want 1 to 256")
+	case c.TenantConnsPerGroup < 1:
+		return wrong("TENANT_CONNS_PER_GROUP", "want 1 or more")
+	case c.Jobs.Workers < 1:
+		return wrong("JOBS_WORKERS", "want 1 or more")
+	}
+	_, err := c.proxies()
+	return err
+}
+
+func (c Config) proxies() ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, text := range c.TrustedProxies {
+		p, err := netip.ParsePrefix(text)
+		if a, addrErr := netip.ParseAddr(text); err != nil && addrErr == nil {
+			p, err = netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("configuration: %sTRUSTED_PROXIES: %q is no network such as 10.0.0.0/8", Prefix, text)
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// Origin is the address of the Core API: scheme, host and port.
+func (c Config) Origin() string { return c.Scheme + "://" + c.BaseDomain }

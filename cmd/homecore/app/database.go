@@ -1,0 +1,129 @@
+package app
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"garment.id/homecore/migrations"
+	"garment.id/homecore/platform/crypto"
+	"garment.id/homecore/platform/database"
+	"garment.id/homecore/platform/jobs"
+	"garment.id/homecore/tenancy"
+)
+
+// rolePassword derives the password of a login role from the secret: none is stored anywhere.
+func rolePassword(secret crypto.Key) func(role string) string {
+	mac := secret.Authenticator("database roles")
+	return func(role string) string { return base64.RawURLEncoding.EncodeToString(mac.Sum([]byte(role))) }
+}
+
+// OpenOwner connects as the role that owns the database: for migrations and provisioning, never for requests.
+func OpenOwner(ctx context.Context, databaseURL string) (*pgxpool.Pool, error) {
+	c, err := pgxpool.ParseConfig(databaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %sDATABASE_URL: %w", Prefix, hideURL(err))
+	}
+	c.MaxConns = 8
+	c.MaxConnIdleTime = time.Minute
+	// Batches of DDL are sent unprepared: a statement cannot be prepared before the one that makes its table has run.
+	c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+	c.ConnConfig.RuntimeParams["application_name"] = "homecore owner"
+	pool, err := pgxpool.NewWithConfig(ctx, c)
+	if err != nil {
+		return nil, fmt.Errorf("open the owner's pool: %w", err)
+	}
+	return pool, nil
+}
+
+// hideURL keeps a password out of an error about a URL.
+func hideURL(err error) error {
+	if u, ok := err.(*url.Error); ok { //nolint:errorlint // only the outermost prints the URL
+		return u.Err
+	}
+	return err
+}
+
+// loginAs is the configuration of a connection to the same server as another role.
+func loginAs(databaseURL, role, password, application string) (*pgxpool.Config, error) {
+	c, err := pgxpool.ParseConfig(databaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %sDATABASE_URL: %w", Prefix, hideURL(err))
+	}
+	c.ConnConfig.User, c.ConnConfig.Password = role, password
+	c.ConnConfig.RuntimeParams["application_name"] = application
+	c.ConnConfig.ConnectTimeout = 5 * time.Second
+	return c, nil
+}
+
+func openCentral(ctx context.Context, c Config, inst tenancy.Installation, log *slog.Logger) (*database.DB, error) {
+	p, err := loginAs(c.DatabaseURL, inst.CentralRole(), rolePassword(c.Secret)(inst.CentralRole()), "homecore central")
+	if err != nil {
+		return nil, err
+	}
+	p.MaxConns = c.CentralConns
+	p.MaxConnIdleTime = 5 * time.Minute
+	return database.Open(ctx, p, log)
+}
+
+func openTenants(c Config, inst tenancy.Installation, log *slog.Logger, dial func(ctx context.Context, network, address string) (net.Conn, error)) (*tenancy.DB, error) {
+	password := rolePassword(c.Secret)
+	return tenancy.Open(tenancy.Config{
+		Cluster:       tenancy.DefaultCluster,
+		Groups:        inst.Groups,
+		ConnsPerGroup: c.TenantConnsPerGroup,
+		Connect: func(group int) (*pgx.ConnConfig, error) {
+			role := inst.GroupRole(group)
+			p, err := loginAs(c.DatabaseURL, role, password(role), "homecore tenants")
+			if err != nil {
+				return nil, err
+			}
+			if dial != nil {
+				p.ConnConfig.DialFunc = dial
+			}
+			return p.ConnConfig, nil
+		},
+		SlowQuery: time.Second,
+		Logger:    log,
+	})
+}
+
+// Progress is told what a migration has done, a line each.
+type Progress func(line string)
+
+// MigrateCentral brings schema central and the job tables up to this binary.
+func MigrateCentral(ctx context.Context, owner *pgxpool.Pool, log *slog.Logger, report Progress) error {
+	set, err := migrations.Load(migrations.Central)
+	if err != nil {
+		return err
+	}
+	if err := database.Migrate(ctx, owner, set, func(m migrations.Migration) { report("central  " + m.Name) }); err != nil {
+		return err
+	}
+	return jobs.Migrate(ctx, owner, log)
+}
+
+// Install makes the login roles, or brings their rights up to date. It comes after every central migration.
+func Install(ctx context.Context, c Config, owner *pgxpool.Pool) (tenancy.Installation, error) {
+	return tenancy.Install(ctx, owner, c.TenantGroups, rolePassword(c.Secret))
+}
+
+// MigrateTenants brings every tenant, or the one of that slug, up to this binary. One that fails does not stop the others.
+func MigrateTenants(ctx context.Context, owner *pgxpool.Pool, o tenancy.MigrateOptions, report func(tenancy.MigrateEvent)) error {
+	inst, err := tenancy.LoadInstallation(ctx, owner)
+	if err != nil {
+		return err
+	}
+	set, err := migrations.Load(migrations.Tenant)
+	if err != nil {
+		return err
+	}
+	return tenancy.NewProvisioner(owner, inst, set).Migrate(ctx, o, report)
+}

@@ -1,0 +1,245 @@
+// Package app builds HomeCore: every object, top to bottom, in New. It is the map of who uses whom; the command line and
+// the tests start the same thing.
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/riverqueue/river"
+
+	"garment.id/homecore/migrations"
+	"garment.id/homecore/modules/central/identity"
+	"garment.id/homecore/modules/central/masterdata"
+	"garment.id/homecore/modules/central/tenants"
+	"garment.id/homecore/modules/tenant/members"
+	"garment.id/homecore/modules/tenant/taxonomies"
+	"garment.id/homecore/platform/api"
+	"garment.id/homecore/platform/database"
+	"garment.id/homecore/platform/jobs"
+	"garment.id/homecore/platform/mail"
+	"garment.id/homecore/tenancy"
+)
+
+// Options are what is not configuration.
+type Options struct {
+	Version string
+	Log     *slog.Logger
+	Clock   func() time.Time // default time.Now
+	// Development keeps mail and shows it at /dev/mail where no mail server is configured.
+	Development bool
+	// DialTenants connects to the tenants' database; tests count what goes over the wire. Default: as pgx does.
+	DialTenants func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// App is HomeCore, built and not yet running.
+type App struct {
+	Config   Config
+	Router   *api.Router
+	Runner   *jobs.Runner
+	Metrics  *prometheus.Registry
+	Identity *identity.Service
+	Tenants  *tenants.Service
+	Masters  *masterdata.Service
+
+	owner   *pgxpool.Pool
+	central *database.DB
+	tenants *tenancy.DB
+	log     *slog.Logger
+}
+
+// New builds everything, top to bottom. The database must be there and migrated.
+func New(ctx context.Context, c Config, o Options) (_ *App, err error) {
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	a := &App{Config: c, log: o.Log, Metrics: prometheus.NewRegistry()}
+	defer func() {
+		if err != nil {
+			a.Close()
+		}
+	}()
+	a.Metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	// Databases: the owner for DDL, schema central, the tenants.
+	if a.owner, err = OpenOwner(ctx, c.DatabaseURL); err != nil {
+		return nil, err
+	}
+	inst, err := tenancy.LoadInstallation(ctx, a.owner)
+	if err != nil {
+		return nil, err
+	}
+	if a.central, err = openCentral(ctx, c, inst, o.Log); err != nil {
+		return nil, err
+	}
+	if a.tenants, err = openTenants(c, inst, o.Log, o.DialTenants); err != nil {
+		return nil, err
+	}
+	queue, err := jobs.NewQueue(a.central, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	sender, mailbox, err := newMail(c, o, a.central)
+	if err != nil {
+		return nil, err
+	}
+
+	// Tenancy.
+	set, err := migrations.Load(migrations.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	registry := tenancy.NewRegistry(a.central, c.BaseDomain, len(set))
+	provisioner := tenancy.NewProvisioner(a.owner, inst, set)
+	directory := tenants.NewDirectory(a.central, c.Origin())
+
+	// Modules of the tenants' schemas.
+	memberships := members.New(members.Deps{DB: a.tenants, Enter: registry.Enter, Clock: o.Clock})
+	words := taxonomies.New(taxonomies.Deps{DB: a.tenants, Clock: o.Clock})
+
+	// Modules of schema central.
+	a.Identity, err = identity.New(identity.Deps{
+		Config: c.Identity, DB: a.central, Queue: queue, Mail: sender, Brand: mail.Brand{Name: c.BrandName, URL: c.Origin()},
+		Key: c.Secret, Issuer: c.Origin(), Tenants: places{directory}, Permissions: memberships.Permissions,
+		Clock: o.Clock, Log: o.Log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	if err := a.Identity.EnsureKeys(ctx); err != nil {
+		return nil, err
+	}
+	a.Masters = masterdata.New(masterdata.Deps{DB: a.central, Clock: o.Clock})
+	a.Tenants = tenants.New(tenants.Deps{
+		DB: a.central, Queue: queue, Registry: registry, Directory: directory, Installation: inst, Build: provisioner.Build,
+		// What a new tenant starts with, in one transaction of its schema.
+		Seed: func(ctx context.Context, owner uuid.UUID) error {
+			masters, err := a.Masters.Active(ctx)
+			if err != nil {
+				return err
+			}
+			return a.tenants.Tx(ctx, func(ctx context.Context) error {
+				if err := memberships.Seed(ctx, owner); err != nil {
+					return err
+				}
+				return words.Seed(ctx, copies(masters))
+			})
+		},
+		RequireVerified: a.Identity.RequireVerified, Clock: o.Clock, Log: o.Log,
+	})
+
+	// The edge.
+	proxies, err := c.proxies()
+	if err != nil {
+		return nil, err
+	}
+	a.Router = api.New(api.Config{
+		BaseDomain: c.BaseDomain, Version: o.Version, Authenticate: a.Identity.Authenticate, Tenants: tenants.Edge{Registry: registry},
+		PlatformPermits: a.Identity.PlatformPermits, TenantPermits: memberships.Permits,
+		Unavailable: database.Unavailable, Ready: a.ready, CORSOrigins: c.CORSOrigins, TrustedProxies: proxies,
+		Pages: pages(mailbox), Logger: o.Log, Registry: a.Metrics, Clock: o.Clock,
+	})
+	a.Identity.Routes(a.Router)
+	a.Tenants.Routes(a.Router)
+	a.Masters.Routes(a.Router)
+	words.Routes(a.Router)
+
+	// Jobs.
+	workers := river.NewWorkers()
+	a.Identity.Jobs(workers)
+	a.Tenants.Jobs(workers)
+	a.Runner, err = jobs.NewRunner(a.central, c.Jobs, workers, append(a.Identity.Periodic(), a.Tenants.Periodic()...), o.Log)
+	if err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// Close gives back every connection. The API and the jobs must have stopped.
+func (a *App) Close() {
+	if a.tenants != nil {
+		_ = a.tenants.Close()
+	}
+	if a.central != nil {
+		a.central.Close()
+	}
+	if a.owner != nil {
+		a.owner.Close()
+	}
+}
+
+// ready says whether this process can serve: the database answers, and schema central is not older than the binary.
+func (a *App) ready(ctx context.Context) error {
+	set, err := migrations.Load(migrations.Central)
+	if err != nil {
+		return err
+	}
+	version, err := database.Version(ctx, a.central.Pool())
+	if err != nil {
+		return err
+	}
+	if version < len(set) {
+		return fmt.Errorf("schema central is at migration %d of %d: run homecore migrate up", version, len(set))
+	}
+	return nil
+}
+
+// newMail chooses who sends: the configured mail server, or in development the kept mailbox.
+func newMail(c Config, o Options, db *database.DB) (mail.Sender, *mail.Mailbox, error) {
+	if url := c.SMTPURL.Reveal(); url != "" {
+		sender, err := mail.NewSMTP(mail.SMTPConfig{URL: url, From: c.MailFrom})
+		return sender, nil, err
+	}
+	if !o.Development {
+		return nil, nil, fmt.Errorf("configuration: %sSMTP_URL: is required outside development", Prefix)
+	}
+	mailbox := mail.NewMailbox(db.SQL())
+	return mailbox, mailbox, nil
+}
+
+// pages are what the base domain serves beside the API in development.
+func pages(mailbox *mail.Mailbox) *http.ServeMux {
+	if mailbox == nil {
+		return nil
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/dev/mail", mailbox.Handler())
+	mux.Handle("/dev/mail.json", mailbox.Handler())
+	return mux
+}
+
+// places is the directory in identity's words.
+type places struct{ *tenants.Directory }
+
+func (p places) Of(ctx context.Context, user uuid.UUID) ([]identity.Membership, error) {
+	found, err := p.Directory.Of(ctx, user)
+	out := make([]identity.Membership, len(found))
+	for i, m := range found {
+		out[i] = identity.Membership(m)
+	}
+	return out, err
+}
+
+func (p places) Find(ctx context.Context, user uuid.UUID, slugOrID string) (identity.Membership, bool, error) {
+	m, ok, err := p.Directory.Find(ctx, user, slugOrID)
+	return identity.Membership(m), ok, err
+}
+
+// copies are master taxonomies in the words of a tenant's.
+func copies(masters []masterdata.Taxonomy) []taxonomies.Copy {
+	out := make([]taxonomies.Copy, len(masters))
+	for i, m := range masters {
+		out[i] = taxonomies.Copy{MasterID: m.ID, MasterParentID: m.ParentID, Draft: taxonomies.Draft{
+			Kind: m.Kind, Code: m.Code, Name: m.Name, Description: m.Description, Position: m.Position, Attributes: m.Attributes,
+		}}
+	}
+	return out
+}

@@ -1,0 +1,109 @@
+// Package migrations holds the two ordered sets of plain SQL: central, which makes schema "central", and tenant, which makes
+// each tenant's schema. A file is NNNNN_<module>_<what>.sql; table names in it are unqualified, since the runner sets the
+// search path. It may begin with the line
+//
+//	-- homecore: no transaction
+//
+// for steps that Postgres refuses in one (CREATE INDEX CONCURRENTLY); such a file must be safe to run twice.
+// A statement ends with ";" at the end of a line; a body that has such lines of its own (a function) stands between the
+// lines "-- +goose StatementBegin" and "-- +goose StatementEnd", as in goose.
+//
+// There is no way down: a release expands, a later one contracts.
+package migrations
+
+import (
+	"embed"
+	"fmt"
+	"io/fs"
+	"path"
+	"strconv"
+	"strings"
+)
+
+//go:embed central/*.sql tenant/*.sql
+var files embed.FS
+
+// Set is one of the two sequences.
+type Set string
+
+const (
+	Central Set = "central" // schema "central"
+	Tenant  Set = "tenant"  // every tenant's schema
+)
+
+// Migration is one file, ready to run.
+type Migration struct {
+	Version       int
+	Name          string   // the file's name without .sql
+	Statements    []string // in order, each sent by itself
+	NoTransaction bool
+}
+
+// Load reads a set in order. It fails on a badly named file or a number that is used twice or skipped.
+func Load(set Set) ([]Migration, error) { return load(files, string(set)) }
+
+func load(fsys fs.FS, dir string) ([]Migration, error) {
+	entries, err := fs.ReadDir(fsys, dir) // sorted by name
+	if err != nil {
+		return nil, fmt.Errorf("read migrations %s: %w", dir, err)
+	}
+	var out []Migration
+	for _, e := range entries {
+		name := strings.TrimSuffix(e.Name(), ".sql")
+		number, _, ok := strings.Cut(name, "_")
+		version, err := strconv.Atoi(number)
+		if !ok || len(number) != 5 || err != nil {
+			return nil, fmt.Errorf("migration %s/%s: want NNNNN_<module>_<what>.sql", dir, e.Name())
+		}
+		if version != len(out)+1 {
+			return nil, fmt.Errorf("migration %s/%s: number %d is expected here", dir, e.Name(), len(out)+1)
+		}
+		text, err := fs.ReadFile(fsys, path.Join(dir, e.Name()))
+		if err != nil {
+			return nil, fmt.Errorf("migration %s/%s: %w", dir, e.Name(), err)
+		}
+		m := Migration{Version: version, Name: name}
+		m.Statements, m.NoTransaction, err = split(string(text))
+		if err != nil {
+			return nil, fmt.Errorf("migration %s/%s: %w", dir, e.Name(), err)
+		}
+		out = append(out, m)
+	}
+	return out, nil
+}
+
+func split(text string) (statements []string, noTransaction bool, err error) {
+	var b strings.Builder
+	inBody := false
+	flush := func() {
+		if s := strings.TrimSpace(b.String()); s != "" {
+			statements = append(statements, s)
+		}
+		b.Reset()
+	}
+	for line := range strings.Lines(text) {
+		trimmed := strings.TrimSpace(line)
+		switch {
+		case trimmed == "-- homecore: no transaction":
+			noTransaction = true
+		case trimmed == "-- +goose StatementBegin":
+			inBody = true
+		case trimmed == "-- +goose StatementEnd":
+			inBody = false
+			flush()
+		case !inBody && (trimmed == "" || strings.HasPrefix(trimmed, "--")):
+		default:
+			b.WriteString(line)
+			if code, _, _ := strings.Cut(trimmed, " --"); !inBody && strings.HasSuffix(strings.TrimSpace(code), ";") {
+				flush()
+			}
+		}
+	}
+	if inBody {
+		return nil, false, fmt.Errorf("StatementBegin without StatementEnd")
+	}
+	if strings.TrimSpace(b.String()) != "" {
+		return nil, false, fmt.Errorf("the last statement does not end with ;")
+	}
+	return statements, noTransaction, nil
+}

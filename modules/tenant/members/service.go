@@ -1,0 +1,98 @@
+package members
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/maypok86/otter/v2"
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"garment.id/homecore/platform/api"
+	"garment.id/homecore/platform/fault"
+)
+
+// Permits says whether the principal, in the tenant ctx has entered, is an active member whose role holds the permission;
+// an empty permission asks for membership alone. It refuses with fault.AccessDenied.
+func (s *Service) Permits(ctx context.Context, p api.Principal, permission string) error {
+	held, err := s.granted.Get(ctx, place{p.TenantID, p.UserID, p.MembershipVersion},
+		otter.LoaderFunc[place, grants](func(ctx context.Context, at place) (grants, error) { return s.load(ctx, at.user) }))
+	if errors.Is(err, otter.ErrNotFound) {
+		return fault.AccessDenied
+	}
+	if err != nil {
+		return fmt.Errorf("read the permissions: %w", err)
+	}
+	if permission != "" && !held.include(permission) {
+		return fault.AccessDenied
+	}
+	return nil
+}
+
+// Permissions returns what the user may do in the tenant, sorted; nothing where they are no active member.
+func (s *Service) Permissions(ctx context.Context, tenantID, userID uuid.UUID) ([]string, error) {
+	ctx, err := s.Enter(ctx, tenantID)
+	if err != nil {
+		return nil, err
+	}
+	held, err := s.load(ctx, userID)
+	if errors.Is(err, otter.ErrNotFound) {
+		return []string{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the permissions: %w", err)
+	}
+	return held.expanded(), nil
+}
+
+// load reads from the tenant ctx has entered; otter.ErrNotFound, which is not remembered, where there is no active member.
+// Several requests may wait for one load: it does not end with the first of them.
+func (s *Service) load(ctx context.Context, user uuid.UUID) (grants, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	role, err := gorm.G[Role](s.DB.Gorm(ctx)).
+		Where("id = (select role_id from members where user_id = ? and status = 'active')", user).Take(ctx)
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		return nil, otter.ErrNotFound
+	}
+	return role.Permissions, err
+}
+
+// Seed gives a new tenant its system roles and its owner, in the transaction ctx carries. It may be repeated.
+func (s *Service) Seed(ctx context.Context, owner uuid.UUID) error {
+	now := s.Clock().UTC()
+	roles := []Role{
+		{Key: Owner, Name: "Pemilik", Description: "Boleh melakukan segalanya.", Permissions: grants{"*"}},
+		{Key: Everyone, Name: "Anggota", Description: "Boleh melihat data.", Permissions: grants{"taxonomies.read"}},
+	}
+	for i := range roles {
+		id, err := uuid.NewV7()
+		if err != nil {
+			return fmt.Errorf("make an id: %w", err)
+		}
+		r := &roles[i]
+		r.ID, r.IsSystem, r.Version, r.CreatedAt, r.UpdatedAt = id, true, 1, now, now
+	}
+	db := s.DB.Gorm(ctx)
+	if err := db.Clauses(clause.OnConflict{DoNothing: true}).Create(&roles).Error; err != nil {
+		return fmt.Errorf("make the system roles: %w", err)
+	}
+	if err := s.add(ctx, owner, Owner); err != nil {
+		return fmt.Errorf("make the owner a member: %w", err)
+	}
+	return nil
+}
+
+// add makes the user an active member with the role of that key; one who is a member already stays what they are.
+func (s *Service) add(ctx context.Context, user uuid.UUID, role string) error {
+	r, err := gorm.G[Role](s.DB.Gorm(ctx)).Where("key = ?", role).Take(ctx)
+	if err != nil {
+		return err
+	}
+	now := s.Clock().UTC()
+	return s.DB.Gorm(ctx).Clauses(clause.OnConflict{DoNothing: true}).
+		Create(&Member{UserID: user, RoleID: r.ID, Status: "active", JoinedAt: &now, CreatedAt: now, UpdatedAt: now}).Error
+}
