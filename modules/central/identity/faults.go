@@ -1,0 +1,15 @@
+package identity
+
+import "garment.id/homecore/platform/fault"
+
+// What this module refuses, beside what packages fault and api declare.
+var (
+	tokenExpired       = fault.New(fault.Unauthenticated, "auth.token_expired", "Sesi perlu diperbarui.", "The access token has expired.")
+	invalidCredentials = fault.New(fault.Unauthenticated, "auth.invalid_credentials", "Email atau kata sandi salah.", "The e-mail or the password is wrong.")
+	refreshInvalid     = fault.New(fault.Unauthenticated, "auth.refresh_invalid", "Sesi telah berakhir. Silakan masuk kembali.", "The session has ended. Please sign in again.")
+	refreshReused      = fault.New(fault.Unauthenticated, "auth.refresh_reused", "Sesi diakhiri demi keamanan. Silakan masuk kembali.", "The session was ended for safety. Please sign in again.")
+	linkInvalid        = fault.New(fault.Invalid, "auth.link_invalid", "Tautan tidak berlaku atau sudah kedaluwarsa. Minta tautan baru.", "The link is not valid or has expired. Ask for a new one.")
+	emailUnverified    = fault.New(fault.Forbidden, "auth.email_unverified", "Verifikasi alamat email Anda terlebih dahulu.", "Please verify your e-mail address first.")
+	accountUnknown     = fault.New(fault.NotFound, "auth.account_unknown", "Tidak ada akun dengan email itu.", "There is no account with that e-mail.")
+	roleUnknown        = fault.New(fault.Invalid, "auth.role_unknown", "Peran tidak dikenal.", "There is no such role.")
+)

@@ -1,0 +1,118 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/riverqueue/river"
+	"gorm.io/gorm"
+
+	"garment.id/homecore/platform/mail"
+)
+
+// sendMail asks for a letter to an account. It holds nothing that could be used: the link's token is computed when it is sent.
+type sendMail struct {
+	Letter string    `json:"letter" river:"unique"`
+	UserID uuid.UUID `json:"user_id" river:"unique"`
+	LinkID uuid.UUID `json:"link_id,omitzero"`
+}
+
+// Kind names the job.
+func (sendMail) Kind() string { return "identity_send_mail" }
+
+// mailPause is how long an account rests before it gets the same letter again, whoever asks for it.
+const mailPause = time.Minute
+
+func (s *Service) queueMail(ctx context.Context, m sendMail) error {
+	return s.Queue.Insert(ctx, m, &river.InsertOpts{UniqueOpts: river.UniqueOpts{ByArgs: true, ByPeriod: mailPause}})
+}
+
+type sendMailWorker struct {
+	river.WorkerDefaults[sendMail]
+	s *Service
+}
+
+// Work sends the letter. It gives up on what cannot succeed later: an account or a link that is gone, an address that is refused.
+func (w *sendMailWorker) Work(ctx context.Context, job *river.Job[sendMail]) error {
+	err := w.s.send(ctx, job.Args)
+	var permanent *mail.PermanentError
+	if errors.As(err, &permanent) || errors.Is(err, gorm.ErrRecordNotFound) || errors.Is(err, linkInvalid) {
+		return river.JobCancel(err)
+	}
+	return err
+}
+
+func (s *Service) send(ctx context.Context, m sendMail) error {
+	var (
+		u   user
+		l   mailLink
+		err error
+	)
+	if m.LinkID != uuid.Nil {
+		l, u, err = s.findLink(ctx, m.LinkID)
+		if err == nil && (l.UserID != m.UserID || l.Email != u.Email || !s.now().Before(l.ExpiresAt)) {
+			err = linkInvalid
+		}
+	} else {
+		err = s.DB.Gorm(ctx).Where("id = ?", m.UserID).Take(&u).Error
+	}
+	if err != nil {
+		return fmt.Errorf("send letter %s to %s: %w", m.Letter, m.UserID, err)
+	}
+	letter, err := s.write(m.Letter, u, l)
+	if err != nil {
+		return err
+	}
+	message, err := s.Brand.Render(u.Email, letter)
+	if err != nil {
+		return fmt.Errorf("send letter %s to %s: %w", m.Letter, m.UserID, err)
+	}
+	if err := s.Mail.Send(ctx, message); err != nil {
+		return fmt.Errorf("send letter %s to %s: %w", m.Letter, m.UserID, err)
+	}
+	return nil
+}
+
+// purge deletes what has been over for so long that nobody asks for it.
+type purge struct{}
+
+// Kind names the job.
+func (purge) Kind() string { return "identity_purge" }
+
+// endedKept is how long a session that is over can still be looked up.
+const endedKept = 30 * 24 * time.Hour
+
+type purgeWorker struct {
+	river.WorkerDefaults[purge]
+	s *Service
+}
+
+// Work deletes in small lots, so that it holds nobody up.
+func (w *purgeWorker) Work(ctx context.Context, _ *river.Job[purge]) error { return w.s.purge(ctx) }
+
+func (s *Service) purge(ctx context.Context) error {
+	const lot = 1000
+	now := s.now()
+	for _, step := range []struct {
+		statement string
+		args      []any
+	}{
+		{"delete from sessions where id in (select id from sessions where revoked_at < ? or expires_at < ? limit ?)",
+			[]any{now.Add(-endedKept), now.Add(-endedKept), lot}},
+		{"delete from mail_links where id in (select id from mail_links where expires_at < ? limit ?)", []any{now, lot}},
+	} {
+		for {
+			done := s.DB.Gorm(ctx).Exec(step.statement, step.args...)
+			if done.Error != nil {
+				return fmt.Errorf("purge: %w", done.Error)
+			}
+			if done.RowsAffected < lot {
+				break
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,22 @@
+package identity
+
+import (
+	"context"
+
+	"garment.id/homecore/platform/api"
+)
+
+func (s *Service) handleLogout(ctx context.Context, _ *struct{}) (*api.Data[struct{}], error) {
+	p := api.MustPrincipal(ctx)
+	if _, err := s.end(ctx, p.UserID, endedLogout, "id = ?", p.SessionID); err != nil {
+		return nil, err
+	}
+	return api.Done(), nil
+}
+
+func (s *Service) handleLogoutAll(ctx context.Context, _ *struct{}) (*api.Data[struct{}], error) {
+	if _, err := s.end(ctx, api.MustPrincipal(ctx).UserID, endedLogout, "true"); err != nil {
+		return nil, err
+	}
+	return api.Done(), nil
+}

@@ -1,0 +1,169 @@
+// Package identity is who you are: accounts, signing in, sessions and their tokens, and the platform's operators.
+//
+// A sign-in makes a session, and the session is what everything hangs from:
+//
+//	user ─┬─ session ─┬─ refresh chain "homecore:central"
+//	      │           └─ refresh chain "homecore:tenant:<id>"     one per tenant selected
+//	      └─ session …
+//
+// Access tokens (token.go) are signed, short and checked without the database: a process remembers which tokens it has verified
+// and which sessions have ended (revocation.go). Refresh tokens (refresh.go) are computed, not stored: a chain has one row,
+// whatever number of times it is renewed. Links in mails (links.go) are computed likewise, so that a dump of the database holds
+// nothing that can be used.
+//
+// Nothing here tells whether an address has an account: register.go, login.go and resend.go answer alike and hash one password
+// in every branch; what differs goes into a mail.
+//
+// One flow per file; each begins with its route's input and handler.
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/riverqueue/river"
+
+	"garment.id/homecore/platform/api"
+	"garment.id/homecore/platform/crypto"
+	"garment.id/homecore/platform/database"
+	"garment.id/homecore/platform/mail"
+)
+
+// Config is what an installation may choose.
+type Config struct {
+	PasswordMinLength int           `env:"PASSWORD_MIN_LENGTH" envDefault:"12"` // Characters a new password has at least; NIST advises 15 where it is the only factor.
+	PasswordMemoryMiB uint32        `env:"PASSWORD_MEMORY_MIB" envDefault:"19"` // Memory of one password hash (argon2id).
+	PasswordPasses    uint32        `env:"PASSWORD_PASSES" envDefault:"2"`      // Passes of one password hash.
+	AccessTTL         time.Duration `env:"ACCESS_TTL" envDefault:"10m"`         // Life of an access token.
+	RefreshIdle       time.Duration `env:"REFRESH_IDLE" envDefault:"720h"`      // A session not renewed for this long is over.
+	SessionLifetime   time.Duration `env:"SESSION_LIFETIME" envDefault:"2160h"` // A session is over after this long, however busy.
+	VerifyLinkTTL     time.Duration `env:"VERIFY_LINK_TTL" envDefault:"48h"`    // Life of a link that verifies an address.
+	WizardURL         string        `env:"WIZARD_URL"`                          // Where a browser lands after opening such a link; empty: the issuer's front page.
+}
+
+// Queue inserts jobs, in the transaction that ctx carries.
+type Queue interface {
+	Insert(ctx context.Context, args river.JobArgs, opts *river.InsertOpts) error
+}
+
+// Tenants is what identity needs to know of tenants: which ones a user belongs to.
+type Tenants interface {
+	// Of returns the user's active memberships, by the tenant's name.
+	Of(ctx context.Context, userID uuid.UUID) ([]Membership, error)
+	// Find returns the user's active membership in the tenant with this slug or id; false where there is none, for whatever reason.
+	Find(ctx context.Context, userID uuid.UUID, slugOrID string) (Membership, bool, error)
+}
+
+// Membership is a user's place in a tenant.
+type Membership struct {
+	TenantID uuid.UUID
+	Slug     string
+	Name     string
+	Status   string // the tenant's; tokens are issued for "active", "read_only" and "maintenance" alone
+	Role     string // the role's key
+	Version  int64  // grows with every change of the membership; the token carries it
+	APIURL   string // where the tenant's API answers
+}
+
+// Deps is everything the module uses.
+type Deps struct {
+	Config  Config
+	DB      *database.DB
+	Queue   Queue
+	Mail    mail.Sender
+	Brand   mail.Brand
+	Key     crypto.Key
+	Issuer  string // scheme, host and port of the Core API; links in mails are built from it, never from a request
+	Tenants Tenants
+	// Permissions returns the member's permissions in the tenant, sorted.
+	Permissions func(ctx context.Context, tenantID, userID uuid.UUID) ([]string, error)
+	Clock       func() time.Time
+	Log         *slog.Logger
+}
+
+// Service is the module.
+type Service struct {
+	Deps
+	passwords *crypto.Passwords
+	keys      *keyring
+	ended     *endedSessions
+	access    *accessTokens
+	refresh   refreshTokens
+	links     linkTokens
+}
+
+// New makes the module. It does not touch the database; call EnsureKeys before serving.
+func New(d Deps) (*Service, error) {
+	c := d.Config
+	switch {
+	case d.Issuer == "":
+		return nil, errors.New("identity: no issuer")
+	case c.PasswordMinLength < 8 || c.PasswordMinLength > 64:
+		return nil, errors.New("PASSWORD_MIN_LENGTH: want 8 to 64")
+	case c.AccessTTL < time.Minute || c.AccessTTL > time.Hour:
+		return nil, errors.New("ACCESS_TTL: want 1m to 1h")
+	case c.RefreshIdle < c.AccessTTL || c.SessionLifetime < c.RefreshIdle:
+		return nil, errors.New("REFRESH_IDLE, SESSION_LIFETIME: want ACCESS_TTL ≤ REFRESH_IDLE ≤ SESSION_LIFETIME")
+	case c.VerifyLinkTTL < time.Minute:
+		return nil, errors.New("VERIFY_LINK_TTL: want 1m or more")
+	}
+	passwords, err := crypto.NewPasswords(crypto.Argon2{MemoryKiB: c.PasswordMemoryMiB << 10, Passes: c.PasswordPasses, Lanes: 1})
+	if err != nil {
+		return nil, fmt.Errorf("PASSWORD_MEMORY_MIB, PASSWORD_PASSES: %w", err)
+	}
+	s := &Service{
+		Deps:      d,
+		passwords: passwords,
+		keys:      newKeyring(d.DB, d.Key, d.Clock, c.AccessTTL),
+		ended:     newEndedSessions(d.DB, c.AccessTTL),
+		refresh:   refreshTokens{mac: d.Key.Authenticator("identity refresh tokens")},
+		links:     linkTokens{mac: d.Key.Authenticator("identity mail links")},
+	}
+	s.access = newAccessTokens(d.Issuer, s.keys, d.Clock)
+	return s, nil
+}
+
+// Routes registers what the module serves.
+func (s *Service) Routes(r *api.Router) {
+	api.Post(r, "/auth/register", s.handleRegister, "central.auth.register", api.Public, api.Both, api.Status(202), api.Summary("Register"))
+	api.Get(r, "/auth/email/verify", s.handleVerify, "central.auth.email.verify", api.Public, api.Both, api.Summary("Verify an e-mail address"))
+	api.Post(r, "/auth/email/resend", s.handleResend, "central.auth.email.resend", api.Public, api.Both, api.Status(202), api.Summary("Send the verification mail again"))
+	api.Post(r, "/auth/login", s.handleLogin, "central.auth.login", api.Public, api.Both, api.Summary("Sign in"))
+	api.Post(r, "/auth/refresh", s.handleRefresh, "central.auth.refresh", api.Public, api.Both, api.Summary("Renew the tokens"))
+	api.Post(r, "/auth/logout", s.handleLogout, "central.auth.logout", api.User, api.Both, api.Summary("Sign out"))
+	api.Post(r, "/auth/logout-all", s.handleLogoutAll, "central.auth.logout-all", api.User, api.Both, api.Summary("Sign out everywhere"))
+	api.Get(r, "/auth/me", s.handleMe, "central.auth.me", api.User, api.Both, api.Summary("The signed-in user"))
+	api.Get(r, "/auth/sessions", s.handleSessions, "central.auth.sessions.list", api.User, api.Both, api.Summary("The user's sessions"))
+	api.Delete(r, "/auth/sessions/{session}", s.handleEndSession, "central.auth.sessions.delete", api.User, api.Both, api.Summary("End a session"))
+	api.Post(r, "/auth/select-tenant", s.handleSelectTenant, "central.auth.select-tenant", api.User, api.Both, api.Summary("Get tokens for a tenant"))
+	s.routeKeys(r)
+}
+
+// Jobs registers what the module works on.
+func (s *Service) Jobs(w *river.Workers) {
+	river.AddWorker(w, &sendMailWorker{s: s})
+	river.AddWorker(w, &purgeWorker{s: s})
+}
+
+// Periodic returns the jobs that come by the clock.
+func (s *Service) Periodic() []*river.PeriodicJob {
+	return []*river.PeriodicJob{
+		river.NewPeriodicJob(river.PeriodicInterval(time.Hour), func() (river.JobArgs, *river.InsertOpts) { return purge{}, nil },
+			&river.PeriodicJobOpts{RunOnStart: true}),
+	}
+}
+
+func (s *Service) now() time.Time { return s.Clock().UTC() }
+
+// record writes one line of the security log. It takes no secret, and no address of somebody unknown.
+func (s *Service) record(ctx context.Context, event string, attrs ...slog.Attr) {
+	attrs = append(attrs, slog.String("request_id", api.RequestID(ctx)))
+	if ip := api.ClientFrom(ctx).IP; ip.IsValid() {
+		attrs = append(attrs, slog.String("ip", ip.String()))
+	}
+	s.Log.LogAttrs(ctx, slog.LevelInfo, event, attrs...)
+}

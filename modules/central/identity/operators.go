@@ -1,0 +1,121 @@
+package identity
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"gorm.io/gorm/clause"
+
+	"garment.id/homecore/platform/api"
+	"garment.id/homecore/platform/fault"
+)
+
+// platformRoles says what each role may do on the platform.
+func platformRoles() map[string][]string {
+	return map[string][]string{
+		"owner": {"activities.read", "billing.audit", "billing.read", "billing.write", "masterdata.read", "masterdata.write",
+			"tenants.read", "tenants.write"},
+		"billing": {"billing.audit", "billing.read", "billing.write"},
+		"support": {"activities.read", "masterdata.read", "tenants.read", "tenants.write"},
+		"auditor": {"activities.read", "billing.audit", "billing.read", "masterdata.read", "tenants.read"},
+	}
+}
+
+// permissionsOf returns what holders of these roles may do, sorted.
+func permissionsOf(roles []string) []string {
+	of, permissions := platformRoles(), []string{}
+	for _, role := range roles {
+		permissions = append(permissions, of[role]...)
+	}
+	slices.Sort(permissions)
+	return slices.Compact(permissions)
+}
+
+// Operator is an account with a role on the platform.
+type Operator struct {
+	UserID    uuid.UUID `json:"user_id"`
+	Name      string    `json:"name"`
+	Email     string    `json:"email"`
+	Role      string    `json:"role"`
+	GrantedAt time.Time `json:"granted_at"`
+	GrantedBy string    `json:"granted_by"`
+}
+
+// PlatformPermits returns nil if p holds a permission of the platform, else the fault access.denied. It asks the database each
+// time, so that a role taken away is gone.
+func (s *Service) PlatformPermits(ctx context.Context, p api.Principal, permission string) error {
+	roles, err := s.rolesOf(ctx, p.UserID)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(permissionsOf(roles), permission) {
+		return fault.AccessDenied
+	}
+	return nil
+}
+
+func (s *Service) rolesOf(ctx context.Context, userID uuid.UUID) ([]string, error) {
+	roles := []string{}
+	err := s.DB.Gorm(ctx).Model(&platformRole{}).Where("user_id = ?", userID).Order("role").Pluck("role", &roles).Error
+	if err != nil {
+		return nil, fmt.Errorf("read the platform roles of %s: %w", userID, err)
+	}
+	return roles, nil
+}
+
+// GrantRole gives the account of email a role on the platform: owner, billing, support or auditor. Granting it twice changes nothing.
+// By says who grants it, for the list.
+func (s *Service) GrantRole(ctx context.Context, email, role, by string) error {
+	if _, ok := platformRoles()[role]; !ok {
+		return roleUnknown
+	}
+	u, err := s.findByEmail(ctx, email)
+	if err != nil {
+		return err
+	}
+	if u == nil {
+		return accountUnknown
+	}
+	row := platformRole{UserID: u.ID, Role: role, GrantedAt: s.now(), GrantedBy: by}
+	if err := s.DB.Gorm(ctx).Clauses(clause.OnConflict{DoNothing: true}).Create(&row).Error; err != nil {
+		return fmt.Errorf("grant role %s to %s: %w", role, u.ID, err)
+	}
+	s.record(ctx, "platform role granted", slog.String("user_id", u.ID.String()), slog.String("role", role), slog.String("by", by))
+	return nil
+}
+
+// RevokeRole takes a role from the account of email, or with role "" all of them. It returns how many it took.
+func (s *Service) RevokeRole(ctx context.Context, email, role string) (int, error) {
+	if _, ok := platformRoles()[role]; !ok && role != "" {
+		return 0, roleUnknown
+	}
+	u, err := s.findByEmail(ctx, email)
+	if err != nil {
+		return 0, err
+	}
+	if u == nil {
+		return 0, accountUnknown
+	}
+	done := s.DB.Gorm(ctx).Where("user_id = ? and (? = '' or role = ?)", u.ID, role, role).Delete(&platformRole{})
+	if done.Error != nil {
+		return 0, fmt.Errorf("revoke role %q of %s: %w", role, u.ID, done.Error)
+	}
+	s.record(ctx, "platform role revoked", slog.String("user_id", u.ID.String()), slog.String("role", role))
+	return int(done.RowsAffected), nil
+}
+
+// ListOperators returns who has which role on the platform, by e-mail address and role.
+func (s *Service) ListOperators(ctx context.Context) ([]Operator, error) {
+	operators := []Operator{}
+	err := s.DB.Gorm(ctx).Raw(`
+select r.user_id, u.name, u.email, r.role, r.granted_at, r.granted_by
+from platform_roles r join users u on u.id = r.user_id order by u.email, r.role`).Scan(&operators).Error
+	if err != nil {
+		return nil, fmt.Errorf("list operators: %w", err)
+	}
+	return operators, nil
+}

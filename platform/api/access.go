@@ -1,0 +1,74 @@
+package api
+
+import (
+	"context"
+	"strings"
+
+	"garment.id/homecore/platform/fault"
+)
+
+// The refusals of the edge itself, beside those of package fault.
+var (
+	// ContextMismatch refuses a token where it does not belong: another tenant's host, or the other kind of operation.
+	ContextMismatch = fault.New(fault.Forbidden, "tenant.context_mismatch",
+		"Token ini bukan untuk tenant ini. Pilih tenant kembali.", "This token is not for this tenant. Select the tenant again.")
+	// TenantUnknown refuses a host that names no tenant.
+	TenantUnknown = fault.New(fault.NotFound, "tenant.unknown", "Tenant tidak ditemukan.", "There is no such tenant.")
+)
+
+// admit decides whether the caller may use the operation, and returns the context in which the handler runs.
+func (o *operation) admit(ctx context.Context, x *exchange) (context.Context, error) {
+	config := &o.router.config
+	ofTenant := strings.HasPrefix(o.Name, "tenant.")
+	if o.Rule.who == anyone {
+		if ofTenant {
+			return config.Tenants.Enter(ctx, *x.tenant)
+		}
+		return ctx, nil
+	}
+
+	token := Bearer(x.header.Get("Authorization"))
+	if token == "" {
+		return nil, fault.Unauthorized
+	}
+	p, err := config.Authenticate(ctx, token)
+	if err != nil {
+		x.bearer = true
+		return nil, err
+	}
+	x.principal = &p
+
+	// A tenant's token is of use on that tenant's host and on the base domain, nowhere else.
+	if !p.Central() && x.tenant != nil && p.TenantID != x.tenant.ID {
+		return nil, ContextMismatch
+	}
+	switch {
+	case o.Rule.who == user:
+		return ctx, nil
+	case o.Rule.who == permitted && !ofTenant:
+		if !p.Central() {
+			return nil, ContextMismatch
+		}
+		return ctx, config.PlatformPermits(ctx, p, o.Rule.permission)
+	case p.Central():
+		return nil, ContextMismatch
+	}
+	tenant := Tenant{ID: p.TenantID, Slug: p.TenantSlug}
+	if x.tenant != nil {
+		tenant = *x.tenant
+	}
+	ctx, err = config.Tenants.Enter(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	return ctx, config.TenantPermits(ctx, p, o.Rule.permission)
+}
+
+// Bearer returns the token of an Authorization header of scheme Bearer (RFC 6750 §2.1; schemes are case-insensitive), or "".
+func Bearer(authorization string) string {
+	scheme, token, _ := strings.Cut(authorization, " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.Trim(token, " ")
+}

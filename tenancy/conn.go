@@ -1,0 +1,212 @@
+package tenancy
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+var (
+	_ driver.Conn               = (*conn)(nil)
+	_ driver.ConnBeginTx        = (*conn)(nil)
+	_ driver.ConnPrepareContext = (*conn)(nil)
+	_ driver.ExecerContext      = (*conn)(nil)
+	_ driver.QueryerContext     = (*conn)(nil)
+	_ driver.NamedValueChecker  = (*conn)(nil)
+	_ driver.SessionResetter    = (*conn)(nil)
+	_ driver.Validator          = (*conn)(nil)
+)
+
+// conn is one connection. It belongs to no tenant: each statement or transaction enters its own.
+type conn struct {
+	pg    *pgconn.PgConn
+	types *pgtype.Map
+	build pgx.ExtendedQueryBuilder
+
+	named   bool
+	fixed   map[string]*pgconn.StatementDescription // the prepared fixedSQL
+	stmts   *lru[statementKey, *statement]
+	known   *descriptions
+	retired []string // names the next pipeline closes
+	serial  uint64
+
+	tx     *tx
+	open   *rows // a result being read; nothing else can be sent
+	broken error // why the connection must not be used again
+
+	entering Scope // whose parameters enter holds
+	enter    [][]byte
+}
+
+// PrepareContext sends nothing: statements are prepared with the pipeline that first runs them, as the tenant that does.
+func (c *conn) PrepareContext(_ context.Context, query string) (driver.Stmt, error) {
+	return &stmt{c, query}, nil
+}
+
+func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	r, err := c.run(ctx, query, args)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.finish(); err != nil {
+		return nil, err
+	}
+	return driver.RowsAffected(r.tag.RowsAffected()), nil
+}
+
+func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	r, err := c.run(ctx, query, args)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	scope, err := Current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !c.IsValid() {
+		return nil, driver.ErrBadConn
+	}
+	begin, err := beginSQL(opts)
+	if err != nil {
+		return nil, err
+	}
+	c.tx = &tx{c: c, ctx: ctx, scope: scope, begin: begin}
+	return c.tx, nil
+}
+
+func beginSQL(opts driver.TxOptions) (string, error) {
+	sqlText := "begin"
+	switch level := sql.IsolationLevel(opts.Isolation); level {
+	case sql.LevelDefault:
+	case sql.LevelReadUncommitted, sql.LevelReadCommitted:
+		sqlText += " isolation level read committed"
+	case sql.LevelRepeatableRead, sql.LevelSnapshot:
+		sqlText += " isolation level repeatable read"
+	case sql.LevelSerializable:
+		sqlText += " isolation level serializable"
+	default:
+		return "", fmt.Errorf("tenancy: PostgreSQL has no isolation level %q", level)
+	}
+	if opts.ReadOnly {
+		sqlText += " read only"
+	}
+	return sqlText, nil
+}
+
+// CheckNamedValue lets every value through: pgx knows more types than database/sql does.
+func (c *conn) CheckNamedValue(v *driver.NamedValue) error {
+	if v.Name != "" {
+		return errors.New("tenancy: named arguments are not supported; write $1")
+	}
+	return nil
+}
+
+// IsValid says whether the connection may serve another tenant: nothing open, nothing pending, nothing in doubt.
+func (c *conn) IsValid() bool {
+	return c.broken == nil && c.tx == nil && c.open == nil && !c.pg.IsClosed() && c.pg.TxStatus() == 'I'
+}
+
+// ResetSession discards a connection that the server has meanwhile closed, before anything is sent on it.
+func (c *conn) ResetSession(ctx context.Context) error {
+	if !c.IsValid() || !alive(ctx, c.pg) {
+		return driver.ErrBadConn
+	}
+	return nil
+}
+
+func (c *conn) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), cancelLimit)
+	defer cancel()
+	return c.pg.Close(ctx)
+}
+
+// Prepare and Begin are what database/sql called before there were contexts.
+func (c *conn) Prepare(string) (driver.Stmt, error) { return nil, ErrNoTenant }
+func (c *conn) Begin() (driver.Tx, error)           { return nil, ErrNoTenant }
+
+// tx is a transaction bound to one Scope. It reaches the server with its first statement.
+type tx struct {
+	c     *conn
+	ctx   context.Context
+	scope Scope
+	begin string
+	begun bool
+}
+
+// Commit does nothing if no statement was sent. An error that is not the server's leaves the outcome unknown.
+func (t *tx) Commit() error {
+	tag, err := t.end("commit")
+	if err != nil {
+		return err
+	}
+	if tag == "ROLLBACK" {
+		return ErrRolledBack
+	}
+	return nil
+}
+
+func (t *tx) Rollback() error {
+	_, err := t.end("rollback")
+	return err
+}
+
+// end does not listen to the caller's context: one that ended is why many transactions are rolled back.
+func (t *tx) end(verb string) (tag string, err error) {
+	c := t.c
+	c.tx = nil
+	if !t.begun {
+		return "", nil
+	}
+	if c.broken != nil {
+		return "", c.broken
+	}
+	if c.pg.IsClosed() {
+		return "", errLost
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), endLimit)
+	defer cancel()
+	p := c.pg.StartPipeline(ctx)
+	c.sendFixed(p, verb, nil)
+	if err := p.Sync(); err != nil {
+		return "", fmt.Errorf("%s: %w", verb, err)
+	}
+	result, err := p.GetResults()
+	if err == nil {
+		var done pgconn.CommandTag
+		done, err = result.(*pgconn.ResultReader).Close()
+		tag = done.String()
+	}
+	if closing := p.Close(); err == nil {
+		err = closing
+	}
+	return tag, err
+}
+
+// stmt is database/sql's idea of a prepared statement; ours are kept by the connection, per tenant.
+type stmt struct {
+	c     *conn
+	query string
+}
+
+func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
+	return s.c.ExecContext(ctx, s.query, args)
+}
+
+func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
+	return s.c.QueryContext(ctx, s.query, args)
+}
+
+func (s *stmt) Close() error                               { return nil }
+func (s *stmt) NumInput() int                              { return -1 }
+func (s *stmt) Exec([]driver.Value) (driver.Result, error) { return nil, ErrNoTenant }
+func (s *stmt) Query([]driver.Value) (driver.Rows, error)  { return nil, ErrNoTenant }

@@ -1,0 +1,54 @@
+package tenancy
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+var (
+	// ErrNoTenant is returned, before any I/O, when the context carries no Scope. It never means "the shared schema".
+	ErrNoTenant = errors.New("tenancy: the context carries no tenant")
+
+	// ErrTenantMismatch is returned, before any I/O, when a transaction begun as one tenant is used as another.
+	ErrTenantMismatch = errors.New("tenancy: the transaction belongs to another tenant")
+
+	// ErrMisplaced is returned, before any I/O, when a Scope names a cluster or group that this DB does not serve.
+	ErrMisplaced = errors.New("tenancy: the tenant is served elsewhere")
+
+	// ErrRolledBack is returned by a commit that the server answered with a rollback, because a statement of the
+	// transaction had failed.
+	ErrRolledBack = errors.New("tenancy: the transaction had failed and was rolled back")
+
+	// ErrBusy is returned when a transaction is asked for a statement while rows of an earlier one are still open.
+	ErrBusy = errors.New("tenancy: rows of an earlier statement are still open on this connection")
+
+	errEnded = errors.New("tenancy: a statement ended or opened a transaction behind the driver's back")
+	errLost  = errors.New("tenancy: the connection was lost in the middle of a transaction")
+)
+
+// EntryError says that the database refused to enter the tenant, usually because the membership in its role was
+// revoked (42501) or the role is gone (22023). None of the tenant's statements ran.
+type EntryError struct {
+	Tenant uuid.UUID
+	Err    *pgconn.PgError
+}
+
+// Error names the tenant and gives PostgreSQL's reason.
+func (e *EntryError) Error() string { return fmt.Sprintf("enter tenant %s: %v", e.Tenant, e.Err) }
+
+// Unwrap returns PostgreSQL's error, with its SQLSTATE.
+func (e *EntryError) Unwrap() error { return e.Err }
+
+// refusal tells a refused entry from a server that is going away, which says nothing about the tenant.
+func refusal(s Scope, err error) error {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && (isClass(pgErr, "42") || isClass(pgErr, "22")) {
+		return &EntryError{Tenant: s.tenant, Err: pgErr}
+	}
+	return err
+}
+
+func isClass(err *pgconn.PgError, class string) bool { return strings.HasPrefix(err.Code, class) }
