@@ -85,6 +85,19 @@ func TestDriverRoundTrips(t *testing.T) {
 			})
 		})
 	}
+	t.Run("a pooler's connection keeps nothing of ours", func(t *testing.T) {
+		t.Parallel()
+		db, _ := w.open(t, 1, pooler)
+		for tenant := range w.scopes {
+			one(t, db, tenant)
+			one(t, db, tenant)
+		}
+		var state string
+		must(t, db.Gorm(w.as(t, 0)).Raw("select coalesce(string_agg(name, ','), '') from pg_prepared_statements").Scan(&state).Error)
+		if state != "" {
+			t.Errorf("prepared: %s", state)
+		}
+	})
 	t.Run("a read another connection has met takes one", func(t *testing.T) {
 		t.Parallel()
 		db, wire := w.open(t, 2)

@@ -80,7 +80,10 @@ func fetch(cache, home, url string) error {
 		config = config.BinaryRepositoryURL(url)
 	}
 	err = embedded.NewDatabase(config).Start()
-	if err == nil || !strings.HasPrefix(err.Error(), "could not start postgres") {
+	if err == nil {
+		return errors.New("download PostgreSQL: the library has started a server on an empty folder")
+	}
+	if !strings.HasPrefix(err.Error(), "could not start postgres") {
 		return fmt.Errorf("download PostgreSQL %s: %w", downloadVersion, err)
 	}
 	if err := os.Rename(unpacked, home); err != nil && !errors.Is(err, os.ErrExist) { // another process may have been first

@@ -90,16 +90,18 @@ func (f *folder) mkdir(dir string) error {
 // socketPathLimit is what fits in a socket's address: 108 bytes on Linux, 104 on macOS, with the closing zero.
 const socketPathLimit = 103
 
+const socketDirPrefix = "homecore-pg-"
+
 func (f *folder) makeSocketDir() error {
 	f.socketDir = filepath.Join(f.home, "s")
 	if fits(f.socketDir) {
 		return f.mkdir(f.socketDir)
 	}
 	for _, parent := range []string{os.TempDir(), "/tmp"} {
-		if !fits(filepath.Join(parent, "homecore-pg-0123456789")) {
+		if !fits(filepath.Join(parent, socketDirPrefix+"0123456789")) {
 			continue
 		}
-		dir, err := os.MkdirTemp(parent, "homecore-pg-")
+		dir, err := os.MkdirTemp(parent, socketDirPrefix)
 		if err != nil {
 			return fmt.Errorf("make a folder for the server's socket: %w", err)
 		}

@@ -91,7 +91,7 @@ func startParent(t *testing.T, dir string) *parent {
 		t.Fatalf("the child said %q, %v", line, err)
 	}
 	p := &parent{cmd: cmd, url: fields[0], socketDir: fields[2], folder: &folder{home: filepath.Dir(fields[1])}}
-	if p.pid, _ = p.folder.postmaster(); !p.folder.hosts(p.pid) {
+	if p.pid = p.folder.note().pid; !p.folder.hosts(p.pid) {
 		t.Fatalf("process %d hosts nothing", p.pid)
 	}
 	return p
@@ -150,7 +150,10 @@ func TestKilled(t *testing.T) {
 	})
 	t.Run("a server that outlived even its watcher is stopped by the next start", func(t *testing.T) {
 		t.Parallel()
-		dir := dataDir(t)
+		dir := filepath.Join(tempDir(t), strings.Repeat("long/", 30)) // so that its socket lies elsewhere
+		if err := errors.Join(os.MkdirAll(filepath.Dir(dir), 0o711), os.Rename(dataDir(t), dir)); err != nil {
+			t.Fatal(err)
+		}
 		p := startParent(t, dir)
 		run(t, p.url, "CREATE TABLE orders AS SELECT 7 AS id")
 		if err := syscall.Kill(p.watcher(t), syscall.SIGKILL); err != nil {
@@ -166,6 +169,9 @@ func TestKilled(t *testing.T) {
 		}
 		if !p.serverGone() {
 			t.Error("both run")
+		}
+		if !gone(p.socketDir)() {
+			t.Errorf("%s is left", p.socketDir)
 		}
 	})
 	t.Run("a killed process leaves no temporary folder", func(t *testing.T) {

@@ -26,22 +26,23 @@ func Running(dataDir string) (string, error) {
 	}
 	for _, home := range below(base, "postgres-*") {
 		f := &folder{base: base, home: home}
-		pid, port := f.postmaster()
-		if pid == 0 || !f.hosts(pid) {
+		note := f.note()
+		if note.pid == 0 || !f.hosts(note.pid) {
 			continue
 		}
 		password, err := os.ReadFile(f.passwordFile())
 		if err != nil {
 			return "", fmt.Errorf("read the superuser's password of the PostgreSQL that runs in %s: %w", home, err)
 		}
-		return address(string(password), port), nil
+		return address(string(password), note.port), nil
 	}
 	return "", fmt.Errorf("%s: %w", base, ErrNotRunning)
 }
 
 // stopLeftover ends the server that a killed run may have left. We hold the folder's lock, so it is nobody's.
 func (f *folder) stopLeftover(ctx context.Context, logger *slog.Logger) error {
-	pid, _ := f.postmaster()
+	note := f.note()
+	pid := note.pid
 	if pid == 0 {
 		return nil
 	}
@@ -69,21 +70,31 @@ func (f *folder) stopLeftover(ctx context.Context, logger *slog.Logger) error {
 			return fmt.Errorf("stop the PostgreSQL that an earlier run left behind (process %d): %w", pid, ctx.Err())
 		}
 	}
+	if strings.HasPrefix(filepath.Base(note.socketDir), socketDirPrefix) {
+		_ = os.Remove(note.socketDir) // one of makeSocketDir's, empty now; if not, it does no harm
+	}
 	return nil
 }
 
-// postmaster returns the process and the port that PostgreSQL noted when it started, or zeros.
-func (f *folder) postmaster() (pid, port int) {
+// note is what PostgreSQL writes down when it starts; zero where there is none.
+type note struct {
+	pid, port int
+	socketDir string
+}
+
+func (f *folder) note() (n note) {
 	text, err := os.ReadFile(f.pidFile())
 	if err != nil {
-		return 0, 0
+		return n
 	}
-	lines := strings.Split(string(text), "\n") // process, data folder, start time, port…
-	pid, _ = strconv.Atoi(strings.TrimSpace(lines[0]))
-	if len(lines) > 3 {
-		port, _ = strconv.Atoi(strings.TrimSpace(lines[3]))
+	lines := strings.Split(string(text), "\n") // process, data folder, start time, port, socket folder…
+	pid, _ := strconv.Atoi(strings.TrimSpace(lines[0]))
+	n.pid = max(pid, 0) // of a server in single-user mode it is negative
+	if len(lines) > 4 {
+		n.port, _ = strconv.Atoi(strings.TrimSpace(lines[3]))
+		n.socketDir = strings.TrimSpace(lines[4])
 	}
-	return max(pid, 0), port
+	return n
 }
 
 // hosts reports whether the process is a server on this folder. The note outlives a kill, and its number goes to strangers,

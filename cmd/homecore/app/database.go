@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"garment.id/homecore/migrations"
+	"garment.id/homecore/modules/central/identity"
 	"garment.id/homecore/platform/crypto"
 	"garment.id/homecore/platform/database"
 	"garment.id/homecore/platform/jobs"
@@ -126,4 +127,59 @@ func MigrateTenants(ctx context.Context, owner *pgxpool.Pool, o tenancy.MigrateO
 		return err
 	}
 	return tenancy.NewProvisioner(owner, inst, set).Migrate(ctx, o, report)
+}
+
+// Status is how far the migrations are.
+type Status struct {
+	Central struct {
+		Applied   int `json:"applied"`
+		Available int `json:"available"`
+	} `json:"central"`
+	Tenant int              `json:"tenant_available"` // the newest migration a tenant can be at
+	Behind []tenancy.Behind `json:"tenants_behind"`
+}
+
+// MigrationStatus reads how far the migrations are. A database that has never been migrated is at 0.
+func MigrationStatus(ctx context.Context, owner *pgxpool.Pool) (Status, error) {
+	s := Status{Behind: []tenancy.Behind{}}
+	central, err := migrations.Load(migrations.Central)
+	if err != nil {
+		return s, err
+	}
+	tenant, err := migrations.Load(migrations.Tenant)
+	if err != nil {
+		return s, err
+	}
+	s.Central.Available, s.Tenant = len(central), len(tenant)
+	var there bool
+	if err := owner.QueryRow(ctx, "select to_regclass('central.schema_migrations') is not null").Scan(&there); err != nil {
+		return s, fmt.Errorf("reach the database: %w", err)
+	}
+	if !there {
+		return s, nil
+	}
+	if s.Central.Applied, err = database.Version(ctx, owner); err != nil || s.Central.Applied == 0 {
+		return s, err
+	}
+	inst, err := tenancy.LoadInstallation(ctx, owner)
+	if err != nil {
+		return s, err
+	}
+	s.Behind, err = tenancy.NewProvisioner(owner, inst, tenant).Behind(ctx, "")
+	return s, err
+}
+
+// Operators returns the platform's operators' side of the identity module, on the owner's connection: granting a role needs
+// the database and nothing else of the configuration.
+func Operators(ctx context.Context, databaseURL string, log *slog.Logger) (_ *identity.Service, done func(), err error) {
+	c, err := pgxpool.ParseConfig(databaseURL)
+	if err != nil {
+		return nil, nil, fmt.Errorf("configuration: %sDATABASE_URL: %w", Prefix, hideURL(err))
+	}
+	c.ConnConfig.RuntimeParams["search_path"] = "central, pg_temp"
+	db, err := database.Open(ctx, c, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &identity.Service{Deps: identity.Deps{DB: db, Clock: time.Now, Log: log}}, db.Close, nil
 }

@@ -91,9 +91,10 @@ type purgeWorker struct {
 }
 
 // Work deletes in small lots, so that it holds nobody up.
-func (w *purgeWorker) Work(ctx context.Context, _ *river.Job[purge]) error { return w.s.purge(ctx) }
+func (w *purgeWorker) Work(ctx context.Context, _ *river.Job[purge]) error { return w.s.Purge(ctx) }
 
-func (s *Service) purge(ctx context.Context) error {
+// Purge deletes sessions that have been over for 30 days, and mailed links that have expired.
+func (s *Service) Purge(ctx context.Context) error {
 	const lot = 1000
 	now := s.now()
 	for _, step := range []struct {

@@ -11,12 +11,15 @@ func (s *Service) handleLogout(ctx context.Context, _ *struct{}) (*api.Data[stru
 	if _, err := s.end(ctx, p.UserID, endedLogout, "id = ?", p.SessionID); err != nil {
 		return nil, err
 	}
+	s.ended.add(p.SessionID) // also where another process has just ended it
 	return api.Done(), nil
 }
 
 func (s *Service) handleLogoutAll(ctx context.Context, _ *struct{}) (*api.Data[struct{}], error) {
-	if _, err := s.end(ctx, api.MustPrincipal(ctx).UserID, endedLogout, "true"); err != nil {
+	p := api.MustPrincipal(ctx)
+	if _, err := s.end(ctx, p.UserID, endedLogout, "true"); err != nil {
 		return nil, err
 	}
+	s.ended.add(p.SessionID) // as above
 	return api.Done(), nil
 }

@@ -130,7 +130,7 @@ func New(d Deps) (*Service, error) {
 // Routes registers what the module serves.
 func (s *Service) Routes(r *api.Router) {
 	api.Post(r, "/auth/register", s.handleRegister, "central.auth.register", api.Public, api.Both, api.Status(202), api.Summary("Register"))
-	api.Get(r, "/auth/email/verify", s.handleVerify, "central.auth.email.verify", api.Public, api.Both, api.Summary("Verify an e-mail address"))
+	api.Get(r, "/auth/email/verify", s.handleVerify, "central.auth.email.verify", api.Public, api.Both, api.Status(200, 303), api.Summary("Verify an e-mail address"))
 	api.Post(r, "/auth/email/resend", s.handleResend, "central.auth.email.resend", api.Public, api.Both, api.Status(202), api.Summary("Send the verification mail again"))
 	api.Post(r, "/auth/login", s.handleLogin, "central.auth.login", api.Public, api.Both, api.Summary("Sign in"))
 	api.Post(r, "/auth/refresh", s.handleRefresh, "central.auth.refresh", api.Public, api.Both, api.Summary("Renew the tokens"))

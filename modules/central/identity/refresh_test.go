@@ -111,6 +111,34 @@ func TestRefresh(t *testing.T) {
 	})
 }
 
+// A refresh that waited for the session's lock decides by what the one before it left, not by what it saw before the wait.
+func TestRefreshDecidesByWhatItFindsAfterWaiting(t *testing.T) {
+	t.Parallel()
+	a := apptest.New(t)
+	p := a.SignUp(t)
+	holder := connect(t, a)
+	tx, err := holder.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := sessionID(t, a, p.Session)
+	if _, err := tx.Exec(t.Context(), "select from central.sessions where id = $1 for update", id); err != nil {
+		t.Fatal(err)
+	}
+	answer := make(chan *apptest.Response, 1)
+	go func() { answer <- refresh(t, p.Caller, p.RefreshToken) }()
+	apptest.Until(t, "the refresh waits", func() bool {
+		return count(t, a, "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'") > 0
+	})
+	if _, err := tx.Exec(t.Context(), "update central.refresh_chains set generation = generation + 2 where session_id = $1", id); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	(<-answer).Want(t, 401, "auth.refresh_reused")
+}
+
 // Each round, one ends the session while others renew it: whoever wins, no token of it is good afterwards.
 func TestRevokeRacingRotateLeavesNothingAlive(t *testing.T) {
 	t.Parallel()
@@ -121,15 +149,20 @@ func TestRevokeRacingRotateLeavesNothingAlive(t *testing.T) {
 	a := apptest.New(t)
 	p := a.SignUp(t)
 	other := secondProcess(t, a)
-	for range rounds {
+	for round := range rounds {
 		p.SignIn(t)
 		var mu sync.Mutex
 		tokens := []apptest.Session{p.Session}
 		var wg sync.WaitGroup
-		for range 3 {
+		// In turn: many with one token, and one with a token after another. Both together would be reuse, which ends the session too.
+		together, inTurn := 3, 1
+		if round%2 == 1 {
+			together, inTurn = inTurn, together
+		}
+		for range together {
 			wg.Go(func() {
 				token := p.RefreshToken
-				for range 3 {
+				for range inTurn {
 					got, err := other.Identity.Refresh(t.Context(), token)
 					if err != nil {
 						return
@@ -224,4 +257,42 @@ func TestAuthenticateWithoutTheDatabase(t *testing.T) {
 			return errors.Is(err, fault.ServiceUnavailable)
 		})
 	})
+}
+
+func TestPurge(t *testing.T) {
+	t.Parallel()
+	a := apptest.New(t)
+	p := a.SignUp(t)
+	ended := p.Session
+	p.SignIn(t)
+	expired := p.Session
+	p.SignIn(t)
+	p.SignIn(t)
+	register(t, a, "Siti", "siti@example.com", password)
+	old := time.Now().Add(-31 * 24 * time.Hour)
+	exec(t, a, "update central.sessions set revoked_at = $1 where id = $2", old, sessionID(t, a, ended))
+	exec(t, a, "update central.sessions set expires_at = $1 where id = $2", old, sessionID(t, a, expired))
+	exec(t, a, "update central.mail_links set expires_at = $1", old)
+	if err := a.Identity.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, a, "select count(*) from central.sessions"); n != 2 {
+		t.Errorf("%d sessions are left, want the two that live", n)
+	}
+	if n := count(t, a, "select count(*) from central.refresh_chains"); n != 2 {
+		t.Errorf("%d chains are left", n)
+	}
+	if n := count(t, a, "select count(*) from central.mail_links"); n != 0 {
+		t.Errorf("%d links are left", n)
+	}
+	p.Get(t, "/auth/me").Want(t, 200)
+}
+
+func sessionID(t *testing.T, a *apptest.App, s apptest.Session) string {
+	t.Helper()
+	p, err := a.Identity.Authenticate(t.Context(), s.AccessToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.SessionID.String()
 }

@@ -137,8 +137,11 @@ func TestVerifyEmail(t *testing.T) {
 		for _, bad := range []string{"", "x", token[1:], token[:len(token)-2] + "AA", strings.Repeat("A", len(token))} {
 			verify(t, a, bad).Want(t, 422)
 		}
-		exec(t, a, "update central.users set email = 'lain@example.com' where email = 'pindah@example.com'")
+		verified := link(t, "sudah@example.com")
+		verify(t, a, verified).Want(t, 200)
+		exec(t, a, "update central.users set email = 'lain-' || email where email in ('pindah@example.com', 'sudah@example.com')")
 		verify(t, a, token).Want(t, 422, "auth.link_invalid")
+		verify(t, a, verified).Want(t, 422, "auth.link_invalid")
 	})
 	t.Run("refuses an expired one until another is sent", func(t *testing.T) {
 		token := link(t, "telat@example.com")
@@ -160,6 +163,10 @@ func TestVerifyEmail(t *testing.T) {
 			}
 		}
 		letters(t, a, "ulang@example.com", 2)
+		if n := count(t, a, "select count(*) from central.river_job where args->>'letter' = 'verify_resent' and args->>'user_id' = "+
+			"(select id::text from central.users where email = 'ulang@example.com')"); n != 1 {
+			t.Errorf("%d mails queued", n)
+		}
 		if n := count(t, a, "select count(*) from central.kept_mail where recipient in ($1, 'tidakada@example.com')", known.Email); n != 0 {
 			t.Errorf("%d mails to who has nothing to verify", n)
 		}

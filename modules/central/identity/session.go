@@ -199,7 +199,8 @@ func (s *Service) issue(ctx context.Context, u user, in session, c chain, of *Me
 	}, nil
 }
 
-func seconds(d time.Duration) int64 { return int64(max(d, 0) / time.Second) }
+// seconds rounds to the nearest: the moments it spans were taken a little apart.
+func seconds(d time.Duration) int64 { return int64(max(d, 0).Round(time.Second) / time.Second) }
 
 // deviceName returns what the client calls itself, or else what its User-Agent says: "Firefox, Linux".
 func deviceName(given, agent string) string {

@@ -38,7 +38,7 @@ type SessionTenant struct {
 // The newest first: ids are UUIDv7. A session none of whose chains can be renewed any more is over.
 const liveSessions = `
 select * from sessions s
-where s.user_id = @user and s.revoked_at is null and s.expires_at > @now and (@after::uuid is null or s.id < @after::uuid)
+where s.user_id = @user and s.revoked_at is null and s.expires_at > @now and (cast(@after as uuid) is null or s.id < @after)
 	and exists (select from refresh_chains c where c.session_id = s.id and c.expires_at > @now)
 order by s.id desc limit @limit`
 

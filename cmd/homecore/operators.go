@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os/user"
+
+	"garment.id/homecore/cmd/homecore/app"
+	"garment.id/homecore/platform/fault"
+	"garment.id/homecore/platform/locale"
+)
+
+type operatorsCommand struct {
+	Grant  operatorsGrant  `cmd:"" help:"Give an account a role on the platform."`
+	Revoke operatorsRevoke `cmd:"" help:"Take roles from an account."`
+	List   operatorsList   `cmd:"" help:"List who has which role."`
+}
+
+type operatorsGrant struct {
+	dataDir
+	Email string `arg:"" help:"The account's e-mail address."`
+	Role  string `required:"" enum:"owner,billing,support,auditor" help:"owner, billing, support or auditor."`
+}
+
+func (g *operatorsGrant) Run(c *console) error {
+	url, err := g.databaseURL(c)
+	if err != nil {
+		return err
+	}
+	service, done, err := app.Operators(c.ctx, url, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer done()
+	by := "command line"
+	if u, err := user.Current(); err == nil {
+		by += ", " + u.Username
+	}
+	if err := service.GrantRole(c.ctx, g.Email, g.Role, by); err != nil {
+		return inWords(err)
+	}
+	fmt.Fprintf(c.out, "%s is now %s\n", g.Email, g.Role)
+	return nil
+}
+
+type operatorsRevoke struct {
+	dataDir
+	Email string `arg:"" help:"The account's e-mail address."`
+	Role  string `enum:",owner,billing,support,auditor" default:"" help:"Only this role; otherwise all of them."`
+}
+
+func (r *operatorsRevoke) Run(c *console) error {
+	url, err := r.databaseURL(c)
+	if err != nil {
+		return err
+	}
+	service, done, err := app.Operators(c.ctx, url, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer done()
+	n, err := service.RevokeRole(c.ctx, r.Email, r.Role)
+	if err != nil {
+		return inWords(err)
+	}
+	fmt.Fprintf(c.out, "%s: %d roles taken\n", r.Email, n)
+	return nil
+}
+
+type operatorsList struct {
+	dataDir
+	JSON bool `name:"json" help:"Print JSON."`
+}
+
+func (l *operatorsList) Run(c *console) error {
+	url, err := l.databaseURL(c)
+	if err != nil {
+		return err
+	}
+	service, done, err := app.Operators(c.ctx, url, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer done()
+	operators, err := service.ListOperators(c.ctx)
+	if err != nil {
+		return err
+	}
+	if l.JSON {
+		return printJSON(c.out, operators)
+	}
+	for _, o := range operators {
+		fmt.Fprintf(c.out, "%-10s %s\n", o.Role, o.Email)
+	}
+	return nil
+}
+
+// inWords turns a fault into the sentence people read.
+func inWords(err error) error {
+	if f, ok := fault.From(err); ok {
+		return fmt.Errorf("%s", f.Text().In(locale.EN))
+	}
+	return err
+}
