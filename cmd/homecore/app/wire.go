@@ -42,13 +42,15 @@ type Options struct {
 
 // App is HomeCore, built and not yet running.
 type App struct {
-	Config   Config
-	Router   *api.Router
-	Runner   *jobs.Runner
-	Metrics  *prometheus.Registry
-	Identity *identity.Service
-	Tenants  *tenants.Service
-	Masters  *masterdata.Service
+	Config     Config
+	Router     *api.Router
+	Runner     *jobs.Runner
+	Metrics    *prometheus.Registry
+	Identity   *identity.Service
+	Tenants    *tenants.Service
+	Masters    *masterdata.Service
+	Taxonomies *taxonomies.Service
+	Registry   *tenancy.Registry
 
 	owner   *pgxpool.Pool
 	central *database.DB
@@ -56,12 +58,49 @@ type App struct {
 	log     *slog.Logger
 }
 
-// New builds everything, top to bottom. The database must be there and migrated.
-func New(ctx context.Context, c Config, o Options) (_ *App, err error) {
+// New builds everything. The database must be there and migrated.
+func New(ctx context.Context, c Config, o Options) (*App, error) {
+	owner, err := OpenOwner(ctx, c.DatabaseURL)
+	if err != nil {
+		return nil, err
+	}
+	inst, err := tenancy.LoadInstallation(ctx, owner)
+	if err != nil {
+		owner.Close()
+		return nil, err
+	}
+	a, err := build(ctx, c, o, owner, inst)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.Identity.EnsureKeys(ctx); err != nil {
+		a.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+// Routes builds the same without asking the database anything, for who only wants to know what there is.
+func Routes(c Config, o Options) (*api.Router, error) {
+	owner, err := OpenOwner(context.Background(), c.DatabaseURL)
+	if err != nil {
+		return nil, err
+	}
+	o.Development = true
+	a, err := build(context.Background(), c, o, owner, tenancy.Installation{ID: "none", Groups: 1})
+	if err != nil {
+		return nil, err
+	}
+	defer a.Close()
+	return a.Router, nil
+}
+
+// build makes every object, top to bottom.
+func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, inst tenancy.Installation) (_ *App, err error) {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
-	a := &App{Config: c, log: o.Log, Metrics: prometheus.NewRegistry()}
+	a := &App{Config: c, log: o.Log, Metrics: prometheus.NewRegistry(), owner: owner}
 	defer func() {
 		if err != nil {
 			a.Close()
@@ -70,13 +109,6 @@ func New(ctx context.Context, c Config, o Options) (_ *App, err error) {
 	a.Metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	// Databases: the owner for DDL, schema central, the tenants.
-	if a.owner, err = OpenOwner(ctx, c.DatabaseURL); err != nil {
-		return nil, err
-	}
-	inst, err := tenancy.LoadInstallation(ctx, a.owner)
-	if err != nil {
-		return nil, err
-	}
 	if a.central, err = openCentral(ctx, c, inst, o.Log); err != nil {
 		return nil, err
 	}
@@ -97,13 +129,13 @@ func New(ctx context.Context, c Config, o Options) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
-	registry := tenancy.NewRegistry(a.central, c.BaseDomain, len(set))
+	a.Registry = tenancy.NewRegistry(a.central, c.BaseDomain, len(set))
 	provisioner := tenancy.NewProvisioner(a.owner, inst, set)
 	directory := tenants.NewDirectory(a.central, c.Origin())
 
 	// Modules of the tenants' schemas.
-	memberships := members.New(members.Deps{DB: a.tenants, Enter: registry.Enter, Clock: o.Clock})
-	words := taxonomies.New(taxonomies.Deps{DB: a.tenants, Clock: o.Clock})
+	memberships := members.New(members.Deps{DB: a.tenants, Enter: a.Registry.Enter, Clock: o.Clock})
+	a.Taxonomies = taxonomies.New(taxonomies.Deps{DB: a.tenants, Clock: o.Clock})
 
 	// Modules of schema central.
 	a.Identity, err = identity.New(identity.Deps{
@@ -114,12 +146,9 @@ func New(ctx context.Context, c Config, o Options) (_ *App, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	if err := a.Identity.EnsureKeys(ctx); err != nil {
-		return nil, err
-	}
 	a.Masters = masterdata.New(masterdata.Deps{DB: a.central, Clock: o.Clock})
 	a.Tenants = tenants.New(tenants.Deps{
-		DB: a.central, Queue: queue, Registry: registry, Directory: directory, Installation: inst, Build: provisioner.Build,
+		DB: a.central, Queue: queue, Registry: a.Registry, Directory: directory, Installation: inst, Build: provisioner.Build,
 		// What a new tenant starts with, in one transaction of its schema.
 		Seed: func(ctx context.Context, owner uuid.UUID) error {
 			masters, err := a.Masters.Active(ctx)
@@ -130,7 +159,7 @@ func New(ctx context.Context, c Config, o Options) (_ *App, err error) {
 				if err := memberships.Seed(ctx, owner); err != nil {
 					return err
 				}
-				return words.Seed(ctx, copies(masters))
+				return a.Taxonomies.Seed(ctx, copies(masters))
 			})
 		},
 		RequireVerified: a.Identity.RequireVerified, Clock: o.Clock, Log: o.Log,
@@ -142,7 +171,7 @@ func New(ctx context.Context, c Config, o Options) (_ *App, err error) {
 		return nil, err
 	}
 	a.Router = api.New(api.Config{
-		BaseDomain: c.BaseDomain, Version: o.Version, Authenticate: a.Identity.Authenticate, Tenants: tenants.Edge{Registry: registry},
+		BaseDomain: c.BaseDomain, Version: o.Version, Authenticate: a.Identity.Authenticate, Tenants: tenants.Edge{Registry: a.Registry},
 		PlatformPermits: a.Identity.PlatformPermits, TenantPermits: memberships.Permits,
 		Unavailable: database.Unavailable, Ready: a.ready, CORSOrigins: c.CORSOrigins, TrustedProxies: proxies,
 		Pages: pages(mailbox), Logger: o.Log, Registry: a.Metrics, Clock: o.Clock,
@@ -150,7 +179,7 @@ func New(ctx context.Context, c Config, o Options) (_ *App, err error) {
 	a.Identity.Routes(a.Router)
 	a.Tenants.Routes(a.Router)
 	a.Masters.Routes(a.Router)
-	words.Routes(a.Router)
+	a.Taxonomies.Routes(a.Router)
 
 	// Jobs.
 	workers := river.NewWorkers()
