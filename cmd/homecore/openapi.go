@@ -5,6 +5,7 @@ import (
 
 	"garment.id/homecore/cmd/homecore/app"
 	"garment.id/homecore/platform/api"
+	"garment.id/homecore/platform/crypto"
 )
 
 type openapiCommand struct {
@@ -14,7 +15,7 @@ type openapiCommand struct {
 func (o *openapiCommand) Run(c *console) error {
 	config, err := app.Load(append([]string{
 		// The document depends on no database and no secret; only the address in it may be wished for.
-		app.Prefix + "DATABASE_URL=postgres://unused", app.Prefix + "SECRET=" + unusedSecret, app.Prefix + "BASE_DOMAIN=localhost:8080",
+		app.Prefix + "DATABASE_URL=postgres://unused", app.Prefix + "SECRET=" + crypto.NewKey().Encode().Reveal(), app.Prefix + "BASE_DOMAIN=localhost:8080",
 		app.Prefix + "SCHEME=http",
 	}, c.environ...))
 	if err != nil {
@@ -31,6 +32,3 @@ func (o *openapiCommand) Run(c *console) error {
 	_, err = c.out.Write(append(text, '\n'))
 	return err
 }
-
-// 32 zero bytes in base64: nothing is signed or encrypted with it.
-const unusedSecret = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="

@@ -1,0 +1,32 @@
+# The two that matter: `make run` starts everything, `make test` proves it.
+
+BIN := .bin
+GOLANGCI_VERSION := v2.15.0
+GO ?= go
+
+.PHONY: run test race lint bench build fuzz clean
+
+run: ## everything on one machine: Postgres, migrations, API, jobs, mailbox, demo data
+	$(GO) run ./cmd/homecore dev
+
+test: ## all tests, on one throwaway Postgres that they share
+	$(GO) run ./platform/postgres/pgtest/with-postgres -- $(GO) test ./...
+
+race: ## the same under the race detector; needs a C compiler
+	$(GO) run ./platform/postgres/pgtest/with-postgres -- $(GO) test -race ./...
+
+lint: $(BIN)/golangci-lint-$(GOLANGCI_VERSION)
+	$< run ./...
+
+bench: ## measures, as lines and as JSON in docs/bench; BENCH=short takes under a minute
+	@$(GO) run ./platform/postgres/pgtest/with-postgres -- $(GO) run ./cmd/homecore/app/bench
+
+build: ## the binary, in .bin
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$$(git describe --tags --always --dirty 2>/dev/null || echo unknown)" -o $(BIN)/homecore ./cmd/homecore
+
+clean:
+	rm -rf $(BIN) .homecore
+
+$(BIN)/golangci-lint-$(GOLANGCI_VERSION):
+	GOBIN=$(abspath $(BIN)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv $(BIN)/golangci-lint $@
