@@ -160,7 +160,7 @@ func (d *devCommand) serve(c *console, config app.Config, l net.Listener, r runt
 // secret is made at the first start and kept in the data folder.
 func (d *devCommand) secret() (crypto.Key, error) {
 	file := filepath.Join(d.DataDir, "secret")
-	text, err := os.ReadFile(file)
+	text, err := os.ReadFile(file) //nolint:gosec // the user names the folder
 	if errors.Is(err, os.ErrNotExist) {
 		key := crypto.NewKey()
 		// Written aside and renamed: a killed start leaves no half of a secret.

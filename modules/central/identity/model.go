@@ -103,7 +103,7 @@ type audience string
 
 const (
 	audienceCentral      audience = "homecore:central"
-	audienceTenantPrefix          = "homecore:tenant:"
+	audienceTenantPrefix string   = "homecore:tenant:"
 )
 
 func tenantAudience(tenantID uuid.UUID) audience {

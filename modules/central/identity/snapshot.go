@@ -27,7 +27,7 @@ func (s *snapshot[T]) get(ctx context.Context, fresh, tolerate time.Duration) (T
 	}
 	// The reading serves others too: it must not end with the request that happened to begin it, nor join its transaction.
 	done := s.group.DoChan("", func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), s.timeout) //nolint:contextcheck // see above
+		ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 		defer cancel()
 		last, _ := s.peek()
 		began := time.Now()

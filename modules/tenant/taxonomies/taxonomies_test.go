@@ -203,7 +203,7 @@ func TestListPages(t *testing.T) {
 		owner.Get(t, path+"?limit=0").WantField(t, "limit")
 		owner.Get(t, path+"?limit=101").WantField(t, "limit")
 		owner.Get(t, path+"?cursor=abc").WantField(t, "cursor")
-		next := *owner.Get(t, path + "?limit=2&sort=code").Want(t, http.StatusOK).Meta.NextCursor
+		next := *owner.Get(t, path+"?limit=2&sort=code").Want(t, http.StatusOK).Meta.NextCursor
 		owner.Get(t, path+"?sort=name&cursor="+next).WantField(t, "cursor")
 	})
 }

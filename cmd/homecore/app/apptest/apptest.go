@@ -79,7 +79,6 @@ func New(t testing.TB, options ...Option) *App {
 		return a.Installation.Uninstall(ctx, admin)
 	})
 	a.OwnerURL = asOwner(t, a.SuperURL)
-	c := app.Config{}
 	c, err := app.Load([]string{
 		"HOMECORE_DATABASE_URL=" + a.OwnerURL, "HOMECORE_SECRET=" + crypto.NewKey().Encode().Reveal(),
 		"HOMECORE_BASE_DOMAIN=localhost:8080", "HOMECORE_SCHEME=http", "HOMECORE_CENTRAL_CONNS=6", "HOMECORE_TENANT_GROUPS=2",
@@ -198,4 +197,3 @@ var client = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	Timeout:       30 * time.Second,
 }
-
