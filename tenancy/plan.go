@@ -117,4 +117,3 @@ func suspicious(err error) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && (pgErr.Code == "0A000" || pgErr.Code == "08P01" || isClass(pgErr, "22") || isClass(pgErr, "42"))
 }
-

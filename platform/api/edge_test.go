@@ -2,13 +2,12 @@ package api_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"net/http/httptest"
 
 	"garment.id/homecore/platform/api"
 )

@@ -40,6 +40,6 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, grace time.Durat
 		cancel()
 		err = fmt.Errorf("requests still running after %s: %w", grace, errors.Join(err, server.Close()))
 	}
-	<-served
+	<-served //nolint:errcheck // http.ErrServerClosed: it was asked to
 	return err
 }
