@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -16,7 +17,7 @@ import (
 
 type migrateCommand struct {
 	Up     migrateUp     `cmd:"" help:"Run what is missing. May be repeated, and run by several at once."`
-	Status migrateStatus `cmd:"" default:"1" help:"Show what is missing. Changes nothing."`
+	Status migrateStatus `cmd:"" default:"withargs" help:"Show what is missing. Changes nothing."`
 }
 
 type migrateUp struct {
@@ -83,8 +84,9 @@ func migrateCentral(ctx context.Context, config app.Config, owner *pgxpool.Pool,
 
 type migrateStatus struct {
 	dataDir
-	Set  string `help:"Only central or only tenant." enum:"central,tenant,all" default:"all"`
-	JSON bool   `name:"json" help:"Print JSON."`
+	Set    string `help:"Only central or only tenant." enum:"central,tenant,all" default:"all"`
+	Tenant string `help:"Only the tenant of this slug." placeholder:"SLUG"`
+	JSON   bool   `name:"json" help:"Print JSON."`
 }
 
 func (m *migrateStatus) Run(c *console) error {
@@ -100,6 +102,9 @@ func (m *migrateStatus) Run(c *console) error {
 	s, err := app.MigrationStatus(c.ctx, owner)
 	if err != nil {
 		return err
+	}
+	if m.Tenant != "" {
+		s.Behind = slices.DeleteFunc(s.Behind, func(b tenancy.Behind) bool { return b.Slug != m.Tenant })
 	}
 	if m.JSON {
 		return printJSON(c.out, s)

@@ -76,9 +76,9 @@ func work(ctx context.Context, a *app.App) error {
 	return a.Runner.Stop(stopping)
 }
 
-// serveMetrics serves /metrics on its own port until ctx ends; without one it only waits.
+// serveMetrics serves /metrics on its own port until ctx ends; where that is off it only waits.
 func serveMetrics(ctx context.Context, a *app.App, log *slog.Logger) error {
-	if a.Config.MetricsListen == "" {
+	if a.Config.MetricsListen == "off" {
 		<-ctx.Done()
 		return nil
 	}

@@ -44,6 +44,12 @@ type row struct {
 
 func (row) TableName() string { return "idempotency_keys" }
 
+// forget removes what is too old: this key, and a few others, so that the table stays small without a job that would have to
+// visit every tenant. What another transaction is removing already is left to it.
+const forget = `with old as (select owner, operation, key from idempotency_keys where created_at < ?
+		order by (owner, operation, key) = (?, ?, ?) desc, created_at limit 50 for update skip locked)
+	delete from idempotency_keys k using old where (k.owner, k.operation, k.key) = (old.owner, old.operation, old.key)`
+
 // Once runs fn in a transaction and records what it returns; with a key that is recorded already it returns the recorded
 // result, without running fn, or fault KeyReused where the hash differs. Of two at the same time the second waits for the
 // first: the primary key is the lock. What fn refuses is not recorded.
@@ -52,8 +58,7 @@ func (s *Store) Once(ctx context.Context, owner, operation, key string, hash []b
 	err = s.db.Tx(ctx, func(ctx context.Context) error {
 		claim := row{Owner: owner, Operation: operation, Key: key, Hash: hash, Result: []byte{}, CreatedAt: time.Now().UTC()}
 		db := s.db.Gorm(ctx)
-		if err := db.Where("owner = ? and operation = ? and key = ? and created_at < ?", owner, operation, key, claim.CreatedAt.Add(-Lifetime)).
-			Delete(&row{}).Error; err != nil {
+		if err := db.Exec(forget, claim.CreatedAt.Add(-Lifetime), owner, operation, key).Error; err != nil {
 			return fmt.Errorf("claim idempotency key: %w", err)
 		}
 		made := db.Clauses(clause.OnConflict{DoNothing: true}).Create(&claim)

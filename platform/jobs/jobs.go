@@ -84,12 +84,18 @@ func NewRunner(db *database.DB, c Config, workers *river.Workers, periodic []*ri
 		JobTimeout:    time.Minute,
 		// A job whose process was killed is taken up again once it cannot be running any more.
 		RescueStuckJobsAfter: 2 * time.Minute,
+		// Rebuilding indexes is for who owns them; the central role does not.
+		ReindexerSchedule: never{},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open the job runner: %w", err)
 	}
 	return &Runner{db: db, client: client}, nil
 }
+
+type never struct{}
+
+func (never) Next(now time.Time) time.Time { return now.AddDate(100, 0, 0) }
 
 // Start begins to work. It returns at once.
 func (r *Runner) Start(ctx context.Context) error {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,7 +26,7 @@ type Config struct {
 	BaseDomain          string        `env:"BASE_DOMAIN,notEmpty"`                                    // Host of the Core API, with the port if it is not the scheme's; tenants live on its subdomains.
 	Scheme              string        `env:"SCHEME" envDefault:"https"`                               // http or https, as clients see it.
 	Listen              string        `env:"LISTEN" envDefault:":8080"`                               // Where the API listens.
-	MetricsListen       string        `env:"METRICS_LISTEN" envDefault:"127.0.0.1:9464"`              // Where /metrics listens, apart from the API; empty turns it off.
+	MetricsListen       string        `env:"METRICS_LISTEN" envDefault:"127.0.0.1:9464"`              // Where /metrics listens, apart from the API; off turns it off.
 	CORSOrigins         []string      `env:"CORS_ORIGINS"`                                            // Origins of the frontends, separated by commas; https://*.example.com stands for any one label.
 	TrustedProxies      []string      `env:"TRUSTED_PROXIES"`                                         // Networks of the proxies whose X-Forwarded-For is believed, separated by commas.
 	SMTPURL             crypto.Secret `env:"SMTP_URL"`                                                // Mail server, smtp://user:password@host:587 or smtps://…:465. Without one, dev keeps mail at /dev/mail, and serve refuses to start.
@@ -45,14 +46,33 @@ type Config struct {
 // Load reads the configuration from environ, which has the form of os.Environ. Its errors name the variables.
 func Load(environ []string) (Config, error) {
 	var c Config
-	if err := env.ParseWithOptions(&c, env.Options{Prefix: Prefix, Environment: env.ToMap(environ)}); err != nil {
-		var all env.AggregateError
-		if errors.As(err, &all) {
-			err = errors.Join(all.Errors...)
-		}
-		return c, fmt.Errorf("configuration: %w", err)
+	o := env.Options{Prefix: Prefix, Environment: env.ToMap(environ)}
+	if err := env.ParseWithOptions(&c, o); err != nil {
+		return c, fmt.Errorf("configuration: %w", inVariables(err, o))
 	}
 	return c, c.check()
+}
+
+// inVariables says which variable is wrong where the library would name the field that it was for.
+func inVariables(err error, o env.Options) error {
+	var all env.AggregateError
+	if !errors.As(err, &all) {
+		return err
+	}
+	out := slices.DeleteFunc(slices.Clone(all.Errors), func(err error) bool { return errors.As(err, new(env.ParseError)) })
+	params, err := env.GetFieldParamsWithOptions(&Config{}, env.Options{Prefix: o.Prefix, Environment: map[string]string{}})
+	if err != nil {
+		return errors.Join(all.Errors...)
+	}
+	for _, p := range params {
+		// Each alone: the library's error does not say which variable it speaks of.
+		alone := env.Options{Prefix: o.Prefix, Environment: map[string]string{p.Key: o.Environment[p.Key]}}
+		var wrong env.ParseError
+		if errors.As(env.ParseWithOptions(&Config{}, alone), &wrong) {
+			out = append(out, fmt.Errorf("%s: %w", p.Key, wrong.Err))
+		}
+	}
+	return errors.Join(out...)
 }
 
 func (c Config) check() error {

@@ -60,6 +60,12 @@ type App struct {
 
 // New builds everything. The database must be there and migrated.
 func New(ctx context.Context, c Config, o Options) (*App, error) {
+	if !o.Development {
+		// A configuration that is wrong is said before a database that is away.
+		if _, err := c.mailServer(); err != nil {
+			return nil, err
+		}
+	}
 	owner, err := OpenOwner(ctx, c.DatabaseURL)
 	if err != nil {
 		return nil, err
@@ -223,15 +229,24 @@ func (a *App) ready(ctx context.Context) error {
 
 // newMail chooses who sends: the configured mail server, or in development the kept mailbox.
 func newMail(c Config, o Options, db *database.DB) (mail.Sender, *mail.Mailbox, error) {
-	if url := c.SMTPURL.Reveal(); url != "" {
-		sender, err := mail.NewSMTP(mail.SMTPConfig{URL: url, From: c.MailFrom})
-		return sender, nil, err
+	if c.SMTPURL.Reveal() == "" && o.Development {
+		mailbox := mail.NewMailbox(db.SQL())
+		return mailbox, mailbox, nil
 	}
-	if !o.Development {
-		return nil, nil, fmt.Errorf("configuration: %sSMTP_URL: is required outside development", Prefix)
+	sender, err := c.mailServer()
+	return sender, nil, err
+}
+
+// mailServer sends through the configured server, and connects to nothing yet.
+func (c Config) mailServer() (*mail.SMTP, error) {
+	if c.SMTPURL.Reveal() == "" {
+		return nil, fmt.Errorf("configuration: %sSMTP_URL: is required outside development", Prefix)
 	}
-	mailbox := mail.NewMailbox(db.SQL())
-	return mailbox, mailbox, nil
+	sender, err := mail.NewSMTP(mail.SMTPConfig{URL: c.SMTPURL.Reveal(), From: c.MailFrom})
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	return sender, nil
 }
 
 // pages are what the base domain serves beside the API in development.

@@ -1,0 +1,66 @@
+package migrations
+
+import (
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+func TestLoad(t *testing.T) {
+	t.Parallel()
+	for _, set := range []Set{Central, Tenant} {
+		if all, err := Load(set); err != nil || len(all) == 0 {
+			t.Errorf("%s: %d migrations, %v", set, len(all), err)
+		}
+	}
+	good := func(name, text string) ([]Migration, error) {
+		return load(fstest.MapFS{"set/" + name: {Data: []byte(text)}}, "set")
+	}
+
+	t.Run("splits at lines that end with a semicolon", func(t *testing.T) {
+		t.Parallel()
+		all, err := good("00001_a_b.sql", "-- why\ncreate table a (\n  id int -- not; here\n); -- the end\n\ncreate index on a (id);\n"+
+			"-- +goose StatementBegin\ncreate function f() returns int language sql as $$\n select 1;\n$$;\n-- +goose StatementEnd\n")
+		if err != nil || len(all) != 1 || len(all[0].Statements) != 3 {
+			t.Fatalf("%q %v", all, err)
+		}
+	})
+
+	t.Run("refuses files it would run wrongly", func(t *testing.T) {
+		t.Parallel()
+		for _, bad := range []struct{ name, text string }{
+			{"1_a.sql", "select 1;"}, {"00002_a_b.sql", "select 1;"}, {"00001_a_b.sql", "select 1"},
+			{"00001_a_b.sql", "-- +goose StatementBegin\nselect 1;"},
+		} {
+			if all, err := good(bad.name, bad.text); err == nil {
+				t.Errorf("%s %q was accepted: %q", bad.name, bad.text, all)
+			}
+		}
+	})
+}
+
+// A tenant's schema may stand on a cluster that distributes schemas: no trigger, a primary key on every table, and nothing
+// that points out of it.
+func TestTenantSetKeepsToItself(t *testing.T) {
+	t.Parallel()
+	all, err := Load(Tenant)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range all {
+		for _, s := range m.Statements {
+			for _, word := range []string{"create trigger", "references central", "create schema", "search_path"} {
+				if containsFold(s, word) {
+					t.Errorf("%s: %q in\n%s", m.Name, word, s)
+				}
+			}
+			if containsFold(s, "create table") && !containsFold(s, "primary key") {
+				t.Errorf("%s: no primary key in\n%s", m.Name, s)
+			}
+		}
+	}
+}
+
+func containsFold(s, word string) bool {
+	return strings.Contains(strings.ToLower(s), word)
+}
