@@ -22,7 +22,7 @@ func TestLoad(t *testing.T) {
 		all, err := good("00001_a_b.sql", "-- why\ncreate table a (\n  id int -- not; here\n); -- the end\n\ncreate index on a (id);\n"+
 			"-- +goose StatementBegin\ncreate function f() returns int language sql as $$\n select 1;\n$$;\n-- +goose StatementEnd\n")
 		if err != nil || len(all) != 1 || len(all[0].Statements) != 3 {
-			t.Fatalf("%q %v", all, err)
+			t.Fatalf("%v %v", all, err)
 		}
 	})
 
@@ -33,7 +33,7 @@ func TestLoad(t *testing.T) {
 			{"00001_a_b.sql", "-- +goose StatementBegin\nselect 1;"},
 		} {
 			if all, err := good(bad.name, bad.text); err == nil {
-				t.Errorf("%s %q was accepted: %q", bad.name, bad.text, all)
+				t.Errorf("%s %q was accepted: %v", bad.name, bad.text, all)
 			}
 		}
 	})

@@ -28,9 +28,9 @@ type MigrateEvent struct {
 
 // Behind is a tenant whose schema is older than the binary.
 type Behind struct {
-	ID      uuid.UUID
-	Slug    string
-	Version int
+	ID      uuid.UUID `json:"id"`
+	Slug    string    `json:"slug"`
+	Version int       `json:"version"`
 }
 
 // Behind returns the tenants whose schema is older than the set, by one query on the ledger, active ones first.
