@@ -104,12 +104,16 @@ func (p *Provisioner) Build(ctx context.Context, tenant uuid.UUID) error {
 	return nil
 }
 
+// lockTenant keeps everybody else from the tenant until tx ends, and returns the newest migration it has.
 func lockTenant(ctx context.Context, tx pgx.Tx, id uuid.UUID) (t Tenant, applied int, err error) {
 	t.ID = id
-	err = tx.QueryRow(ctx, `select schema_name, role_name, login_group,
-			(select coalesce(max(version), 0) from central.tenant_migrations where tenant_id = t.id)
-		from central.tenants t where id = $1 for update`, id).
-		Scan(&t.SchemaName, &t.RoleName, &t.LoginGroup, &applied)
+	err = tx.QueryRow(ctx, "select schema_name, role_name, login_group from central.tenants where id = $1 for update", id).
+		Scan(&t.SchemaName, &t.RoleName, &t.LoginGroup)
+	if err != nil {
+		return t, 0, err
+	}
+	// A statement of its own: the one that waited for the lock still sees the ledger as it was before.
+	err = tx.QueryRow(ctx, "select coalesce(max(version), 0) from central.tenant_migrations where tenant_id = $1", id).Scan(&applied)
 	return t, applied, err
 }
 

@@ -274,3 +274,21 @@ func ready(t *testing.T, base string) bool {
 	a, err := caller{base: base}.try(ctx, http.MethodGet, "//ready", nil)
 	return err == nil && a.Status == http.StatusOK
 }
+
+// superURL is what the card says to give to psql.
+func (d *dev) superURL(t *testing.T) string {
+	t.Helper()
+	address, ok := strings.CutPrefix(d.card["psql"], "psql '")
+	if !ok {
+		t.Fatalf("psql: %q", d.card["psql"])
+	}
+	return strings.TrimSuffix(address, "'")
+}
+
+func (d *dev) count(t *testing.T, query string, args ...any) (n int) {
+	t.Helper()
+	if err := connect(t, d.superURL(t)).QueryRow(t.Context(), query, args...).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}

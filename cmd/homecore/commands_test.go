@@ -1,0 +1,175 @@
+package main
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"garment.id/homecore/cmd/homecore/app"
+)
+
+func doctorFindsItWell(t *testing.T, d *dev) {
+	r := read[report](t, []byte(finish(t, nil, "doctor", "--json", "--data-dir", d.dir).exits(t, 0).out.String()))
+	if !r.OK || len(r.Checks) < 6 {
+		t.Errorf("ok %t after %d checks", r.OK, len(r.Checks))
+	}
+	if r.DatabaseSource != d.card["Postgres"] {
+		t.Errorf("database_source %q, the card says %q", r.DatabaseSource, d.card["Postgres"])
+	}
+	isSuperuser(t, r.DatabaseURL)
+	text := finish(t, nil, "doctor", "--data-dir", d.dir).exits(t, 0, "ok    database", "ok    migrations", "ok    mail")
+	if strings.Contains(text.out.String(), "FAIL") {
+		t.Errorf("%s", &text.out)
+	}
+}
+
+func migrateFindsItsDatabase(t *testing.T, d *dev) {
+	type status struct {
+		Central struct{ Applied, Available int } `json:"central"`
+		Tenant  int                              `json:"tenant_available"`
+		Behind  []any                            `json:"tenants_behind"`
+	}
+	s := read[status](t, []byte(finish(t, nil, "migrate", "status", "--json", "--data-dir", d.dir).exits(t, 0).out.String()))
+	if s.Central.Applied != s.Central.Available || s.Central.Available == 0 || s.Tenant == 0 || s.Behind == nil || len(s.Behind) != 0 {
+		t.Errorf("status %+v", s)
+	}
+	finish(t, nil, "migrate", "up", "--data-dir", d.dir).exits(t, 0, "tenants  0 migrated, 0 failed")
+	finish(t, nil, "migrate", "up", "--set", "tenant", "--tenant", demoData(t).Tenants[0].Slug, "--workers", "1", "--data-dir", d.dir).exits(t, 0)
+	// Without a word more, migrate is migrate status.
+	p := finish(t, nil, "migrate", "--set", "central", "--data-dir", d.dir).exits(t, 0, "central  ")
+	if strings.Contains(p.out.String(), "tenants") {
+		t.Errorf("--set central: %s", &p.out)
+	}
+	if !ready(t, d.base) {
+		t.Error("migrating what needs it not has done harm")
+	}
+}
+
+func operatorsGivesRoles(t *testing.T, d *dev) {
+	const email = "operator.baru@example.com"
+	who := caller{base: d.base}.signUp(t, email)
+	at := []string{"--data-dir", d.dir}
+	operators := func(args ...string) *process {
+		t.Helper()
+		return finish(t, nil, slices.Concat([]string{"operators"}, args, at)...)
+	}
+	if roles := who.me(t).PlatformRoles; len(roles) != 0 {
+		t.Fatalf("roles %v before any was given", roles)
+	}
+	operators("grant", email, "--role", "support").exits(t, 0, email)
+	until(t, "/auth/me shows the role", func() bool { return slices.Equal(who.me(t).PlatformRoles, []string{"support"}) })
+	operators("list").exits(t, 0, "support", email)
+	if list := operators("list", "--json").exits(t, 0).out.String(); !json.Valid([]byte(list)) || !strings.Contains(list, email) {
+		t.Errorf("list --json: %s", list)
+	}
+	operators("revoke", email).exits(t, 0, email)
+	until(t, "/auth/me shows no role", func() bool { return len(who.me(t).PlatformRoles) == 0 })
+
+	unknown := operators("grant", "tidak.ada@example.com", "--role", "support").exits(t, 1)
+	if text := unknown.err.String(); !strings.HasPrefix(text, "homecore: ") || strings.Count(text, " ") < 4 || strings.Contains(text, "SQLSTATE") {
+		t.Errorf("no sentence: %q", text)
+	}
+	operators("grant", email, "--role", "king").exits(t, 2)
+	operators("grant", email).exits(t, 2, "--role")
+}
+
+func TestWrongUsage(t *testing.T) {
+	t.Parallel()
+	for _, line := range []string{
+		"nonsense", "dev --nonsense", "dev --listen nonsense", "migrate up --set other", "migrate up --workers 0", "migrate up --workers many",
+		"operators", "operators grant", "operators grant a@example.com", "openapi --surface other", "serve --nonsense", "version extra",
+	} {
+		t.Run("homecore "+line, func(t *testing.T) {
+			t.Parallel()
+			p := finish(t, nil, append(strings.Fields(line), dataDirFor(t, line)...)...).exits(t, 2)
+			if p.err.String() == "" || p.out.String() != "" {
+				t.Errorf("says %q, and on standard output %q", &p.err, &p.out)
+			}
+		})
+	}
+}
+
+// dataDirFor keeps a dev that starts although it should not out of the test's folder.
+func dataDirFor(t *testing.T, line string) []string {
+	t.Helper()
+	if !strings.HasPrefix(line, "dev") {
+		return nil
+	}
+	return []string{"--data-dir", folder(t)}
+}
+
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	for _, command := range []string{
+		"", "dev", "serve", "work", "migrate", "migrate up", "migrate status", "operators", "operators grant", "operators revoke", "operators list",
+		"openapi", "doctor", "version",
+	} {
+		t.Run("homecore "+command, func(t *testing.T) {
+			t.Parallel()
+			p := finish(t, nil, append(strings.Fields(command), "--help")...).exits(t, 0, "Usage: homecore "+command)
+			if p.err.String() != "" {
+				t.Errorf("on standard error: %s", &p.err)
+			}
+		})
+	}
+	t.Run("comes without any argument", func(t *testing.T) {
+		t.Parallel()
+		finish(t, nil).exits(t, 0, "Usage: homecore")
+	})
+}
+
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	finish(t, nil, "version").exits(t, 0, "homecore ")
+	v := read[struct{ Version string }](t, []byte(finish(t, nil, "version", "--json").exits(t, 0).out.String()))
+	if v.Version == "" {
+		t.Error("no version")
+	}
+}
+
+func TestOpenAPINeedsNoDatabase(t *testing.T) {
+	t.Parallel()
+	for surface, own := range map[string]string{"core": "central.", "tenant": "tenant."} {
+		t.Run(surface, func(t *testing.T) {
+			t.Parallel()
+			p := finish(t, []string{app.Prefix + "DATABASE_URL=" + nowhere}, "openapi", "--surface", surface).exits(t, 0)
+			document := read[struct {
+				OpenAPI string `json:"openapi"`
+				Paths   map[string]map[string]struct {
+					OperationID string `json:"operationId"`
+				} `json:"paths"`
+			}](t, []byte(p.out.String()))
+			if !strings.HasPrefix(document.OpenAPI, "3.1.") {
+				t.Errorf("openapi %q", document.OpenAPI)
+			}
+			owns := 0
+			for path, methods := range document.Paths {
+				for method, o := range methods {
+					if strings.HasPrefix(o.OperationID, own) {
+						owns++
+					}
+					if own == "central." && strings.HasPrefix(o.OperationID, "tenant.") {
+						t.Errorf("%s %s is %s", method, path, o.OperationID)
+					}
+				}
+			}
+			if owns < 5 {
+				t.Errorf("%d operations begin with %s", owns, own)
+			}
+		})
+	}
+}
+
+func TestDoctorFindsTheDatabaseAway(t *testing.T) {
+	t.Parallel()
+	p := finish(t, production(nowhere, "smtp://127.0.0.1:1?tls=none"), "doctor", "--json").exits(t, 1)
+	r := read[report](t, []byte(p.out.String()))
+	last := r.Checks[len(r.Checks)-1]
+	if r.OK || last.Check != "database" || last.OK || !strings.Contains(last.Advice, app.Prefix+"DATABASE_URL") {
+		t.Errorf("%s", &p.out)
+	}
+	if strings.Contains(p.out.String()+p.err.String(), "rahasia") {
+		t.Errorf("shows the password: %s", &p.out)
+	}
+}
