@@ -11,15 +11,11 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
-	"garment.id/homecore/platform/fault"
+	"garment.id/homecore/platform/api"
 )
 
 // Lifetime is how long an answer is remembered.
 const Lifetime = 24 * time.Hour
-
-// KeyReused says that a key came back with another request.
-var KeyReused = fault.New(fault.Conflict, "idempotency.key_reused",
-	"Idempotency-Key ini sudah dipakai untuk permintaan lain.", "This Idempotency-Key was used for another request.")
 
 // Database is what a store needs of a handle; both database.DB and tenancy.DB are one.
 type Database interface {
@@ -51,7 +47,7 @@ const forget = `with old as (select owner, operation, key from idempotency_keys 
 	delete from idempotency_keys k using old where (k.owner, k.operation, k.key) = (old.owner, old.operation, old.key)`
 
 // Once runs fn in a transaction and records what it returns; with a key that is recorded already it returns the recorded
-// result, without running fn, or fault KeyReused where the hash differs. Of two at the same time the second waits for the
+// result, without running fn, or fault api.ErrKeyReused where the hash differs. Of two at the same time the second waits for the
 // first: the primary key is the lock. What fn refuses is not recorded.
 func (s *Store) Once(ctx context.Context, owner, operation, key string, hash []byte,
 	fn func(ctx context.Context) ([]byte, error)) (result []byte, replayed bool, err error) {
@@ -71,7 +67,7 @@ func (s *Store) Once(ctx context.Context, owner, operation, key string, hash []b
 				return fmt.Errorf("read idempotency key: %w", err)
 			}
 			if !bytes.Equal(first.Hash, hash) {
-				return KeyReused
+				return api.ErrKeyReused
 			}
 			result, replayed = first.Result, true
 			return nil

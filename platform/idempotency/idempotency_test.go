@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"garment.id/homecore/migrations"
+	"garment.id/homecore/platform/api"
 	"garment.id/homecore/platform/database"
 	"garment.id/homecore/platform/idempotency"
 	"garment.id/homecore/platform/postgres/pgtest"
@@ -66,7 +67,7 @@ func TestOnce(t *testing.T) {
 	})
 
 	t.Run("refuses the key for another request", func(t *testing.T) {
-		if _, _, err := once("a", "2", answer("third")); !errors.Is(err, idempotency.KeyReused) {
+		if _, _, err := once("a", "2", answer("third")); !errors.Is(err, api.ErrKeyReused) {
 			t.Errorf("%v", err)
 		}
 	})

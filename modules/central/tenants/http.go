@@ -39,7 +39,10 @@ func (s *Service) progress(ctx context.Context, user, id uuid.UUID) (*progress, 
 // waitForActive is how long an answer waits for the workspace: mostly it is ready by then, and the client need not ask again.
 const waitForActive = 2 * time.Second
 
-type onboardInput struct{ Body Draft }
+type onboardInput struct {
+	api.Idempotency
+	Body Draft
+}
 
 // handleOnboard is claimed once per Idempotency-Key; the waiting comes after that transaction, or there would be nothing to
 // wait for.

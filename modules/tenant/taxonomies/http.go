@@ -23,7 +23,10 @@ func (s *Service) handleList(ctx context.Context, in *listInput) (*api.Page[Taxo
 	return api.List(rows, next, in.Limit), nil
 }
 
-type createInput struct{ Body Draft }
+type createInput struct {
+	api.Idempotency
+	Body Draft
+}
 
 func (s *Service) handleCreate(ctx context.Context, in *createInput) (*api.Data[*Taxonomy], error) {
 	t, err := s.Create(ctx, in.Body)
