@@ -6,6 +6,7 @@ import (
 	"os/user"
 
 	"garment.id/homecore/cmd/homecore/app"
+	"garment.id/homecore/modules/central/identity"
 	"garment.id/homecore/platform/fault"
 	"garment.id/homecore/platform/locale"
 )
@@ -23,11 +24,7 @@ type operatorsGrant struct {
 }
 
 func (g *operatorsGrant) Run(c *console) error {
-	url, err := g.databaseURL(c)
-	if err != nil {
-		return err
-	}
-	service, done, err := app.Operators(c.ctx, url, slog.New(slog.DiscardHandler))
+	service, done, err := g.operators(c)
 	if err != nil {
 		return err
 	}
@@ -50,11 +47,7 @@ type operatorsRevoke struct {
 }
 
 func (r *operatorsRevoke) Run(c *console) error {
-	url, err := r.databaseURL(c)
-	if err != nil {
-		return err
-	}
-	service, done, err := app.Operators(c.ctx, url, slog.New(slog.DiscardHandler))
+	service, done, err := r.operators(c)
 	if err != nil {
 		return err
 	}
@@ -73,11 +66,7 @@ type operatorsList struct {
 }
 
 func (l *operatorsList) Run(c *console) error {
-	url, err := l.databaseURL(c)
-	if err != nil {
-		return err
-	}
-	service, done, err := app.Operators(c.ctx, url, slog.New(slog.DiscardHandler))
+	service, done, err := l.operators(c)
 	if err != nil {
 		return err
 	}
@@ -93,6 +82,15 @@ func (l *operatorsList) Run(c *console) error {
 		fmt.Fprintf(c.out, "%-10s %s\n", o.Role, o.Email)
 	}
 	return nil
+}
+
+// operators opens the operators' side of the identity module; done closes it.
+func (d dataDir) operators(c *console) (service *identity.Service, done func(), err error) {
+	url, err := d.databaseURL(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	return app.Operators(c.ctx, url, slog.New(slog.DiscardHandler))
 }
 
 // inWords turns a fault into the sentence people read.

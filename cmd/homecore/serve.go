@@ -17,42 +17,40 @@ import (
 type serveCommand struct{}
 
 func (*serveCommand) Run(c *console) error {
-	config, err := app.Load(c.environ)
-	if err != nil {
-		return err
-	}
-	log, err := newLog(c.err, config.Log, config.LogLevel)
-	if err != nil {
-		return err
-	}
-	a, err := app.New(c.ctx, config, app.Options{Version: buildVersion(), Log: log})
+	a, log, err := build(c)
 	if err != nil {
 		return err
 	}
 	defer a.Close()
-	l, err := (&net.ListenConfig{}).Listen(c.ctx, "tcp", config.Listen)
+	l, err := (&net.ListenConfig{}).Listen(c.ctx, "tcp", a.Config.Listen)
 	if err != nil {
 		return fmt.Errorf("%sLISTEN: %w", app.Prefix, err)
 	}
-	log.Info("serving", "address", l.Addr().String(), "base_domain", config.BaseDomain)
+	log.Info("serving", "address", l.Addr().String(), "base_domain", a.Config.BaseDomain)
 	g, ctx := errgroup.WithContext(c.ctx)
-	g.Go(func() error { return api.Serve(ctx, l, a.Router, config.ShutdownGrace) })
+	g.Go(func() error { return api.Serve(ctx, l, a.Router, a.Config.ShutdownGrace) })
 	g.Go(func() error { return serveMetrics(ctx, a, log) })
 	return g.Wait()
+}
+
+// build makes the app from the environment alone, as production runs it.
+func build(c *console) (*app.App, *slog.Logger, error) {
+	config, err := app.Load(c.environ)
+	if err != nil {
+		return nil, nil, err
+	}
+	log, err := newLog(c.err, config.Log, config.LogLevel)
+	if err != nil {
+		return nil, nil, err
+	}
+	a, err := app.New(c.ctx, config, app.Options{Version: buildVersion(), Log: log})
+	return a, log, err
 }
 
 type workCommand struct{}
 
 func (*workCommand) Run(c *console) error {
-	config, err := app.Load(c.environ)
-	if err != nil {
-		return err
-	}
-	log, err := newLog(c.err, config.Log, config.LogLevel)
-	if err != nil {
-		return err
-	}
-	a, err := app.New(c.ctx, config, app.Options{Version: buildVersion(), Log: log})
+	a, log, err := build(c)
 	if err != nil {
 		return err
 	}
@@ -60,7 +58,7 @@ func (*workCommand) Run(c *console) error {
 	g, ctx := errgroup.WithContext(c.ctx)
 	g.Go(func() error { return work(ctx, a) })
 	g.Go(func() error { return serveMetrics(ctx, a, log) })
-	log.Info("working", "workers", config.Jobs.Workers)
+	log.Info("working", "workers", a.Config.Jobs.Workers)
 	return g.Wait()
 }
 
