@@ -35,7 +35,12 @@ type devCommand struct {
 // Run starts everything, prints the card, and stops all of it when asked to. A killed dev leaves no Postgres behind: the
 // server has a guard that ends with this process.
 func (d *devCommand) Run(c *console) (err error) {
-	log, err := newLog(c.err, cmp.Or(variable(c.environ, "LOG"), "text"), cmp.Or(variable(c.environ, "LOG_LEVEL"), "warn"))
+	defer func() {
+		if err == nil {
+			fmt.Fprintln(c.out, "Stopped.")
+		}
+	}()
+	log, err := newLog(c.err, cmp.Or(variable(c.environ, "LOG"), "text"), cmp.Or(variable(c.environ, "LOG_LEVEL"), "info"))
 	if err != nil {
 		return err
 	}
@@ -71,9 +76,9 @@ func (d *devCommand) Run(c *console) (err error) {
 	var server *devServer
 	if !hasVariable(c.environ, "DATABASE_URL") {
 		if server, err = d.startPostgres(c.ctx, log, secret); err != nil {
-			return err
+			return unlessStopped(c.ctx, err)
 		}
-		defer func() { err = errors.Join(err, server.stop()) }()
+		defer func() { err = errors.Join(unlessStopped(c.ctx, err), server.stop()) }()
 		r.Environ = append(r.Environ, app.Prefix+"DATABASE_URL="+server.ownerURL)
 		r.SuperuserURL, r.DatabaseSource, r.LogFile = server.superURL, server.source(), server.LogFile
 	}
@@ -101,7 +106,7 @@ func (d *devCommand) serve(c *console, config app.Config, l net.Listener, r runt
 		return err
 	}
 	defer owner.Close()
-	if err := migrateCentral(c.ctx, config, owner, log, func(line string) { log.Info(line) }); err != nil {
+	if err := migrateCentral(c.ctx, config, owner, log, func(line string) { log.Debug(line) }); err != nil {
 		return err
 	}
 	if err := app.MigrateTenants(c.ctx, owner, tenancy.MigrateOptions{Workers: 4}, nil); err != nil {
@@ -147,12 +152,13 @@ func (d *devCommand) serve(c *console, config app.Config, l net.Listener, r runt
 	if server != nil {
 		g.Go(func() error { return server.watch(ctx) })
 	}
-	err = g.Wait()
-	if c.ctx.Err() != nil {
-		fmt.Fprintln(c.out, "Stopped.")
-		if errors.Is(err, context.Canceled) {
-			return nil // stopped while still starting
-		}
+	return g.Wait()
+}
+
+// unlessStopped drops the error that being asked to stop has caused, mostly that of a start cut short.
+func unlessStopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
 	}
 	return err
 }

@@ -42,7 +42,11 @@ type Queue struct {
 
 // NewQueue makes the inserting side.
 func NewQueue(db *database.DB, log *slog.Logger) (*Queue, error) {
-	client, err := river.NewClient(riverpgxv5.New(db.Pool()), &river.Config{Schema: Schema, Logger: quiet(log)})
+	client, err := river.NewClient(riverpgxv5.New(db.Pool()), &river.Config{
+		Schema: Schema, Logger: quiet(log),
+		// Also how long this side keeps quiet after telling the workers of a job: they would find the next one a second late.
+		FetchCooldown: river.FetchCooldownMin,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open the job queue: %w", err)
 	}
