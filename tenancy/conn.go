@@ -40,6 +40,8 @@ type conn struct {
 	open   *rows // a result being read; nothing else can be sent
 	broken error // why the connection must not be used again
 
+	refused func(Scope) // told of each refused entry; may be nil
+
 	entering Scope // whose parameters enter holds
 	enter    [][]byte
 }

@@ -21,6 +21,7 @@ type Config struct {
 	Connect       func(group int) (*pgx.ConnConfig, error) // how to log in as the group's role
 	Pooler        bool                                     // behind a transaction pooler: nothing outlives a transaction, so nothing is prepared
 	Statements    int                                      // prepared statements kept per connection, 512 unless given
+	Refused       func(Scope)                              // told when the database refuses to enter a tenant: what is known of it is out of date
 	SlowQuery     time.Duration                            // statements slower than this are logged, without their values; 0 logs none
 	Logger        *slog.Logger                             // slog.Default unless given
 }

@@ -42,6 +42,7 @@ type connector struct {
 	named    bool // prepared statements have names
 	capacity int
 	known    *descriptions
+	refused  func(Scope)
 }
 
 func newConnector(config *pgx.ConnConfig, cfg Config, known *descriptions) *connector {
@@ -56,7 +57,7 @@ func newConnector(config *pgx.ConnConfig, cfg Config, known *descriptions) *conn
 	config.BuildContextWatcherHandler = func(pg *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: pg, CancelRequestDelay: cancelDelay, DeadlineDelay: cancelLimit}
 	}
-	return &connector{config: config, named: !cfg.Pooler, capacity: cfg.Statements, known: known}
+	return &connector{config: config, named: !cfg.Pooler, capacity: cfg.Statements, known: known, refused: cfg.Refused}
 }
 
 // Connect logs in as the group's role, which by itself can reach nothing.
@@ -70,7 +71,7 @@ func (cn *connector) Connect(ctx context.Context) (driver.Conn, error) {
 		types: pc.TypeMap(),
 		named: cn.named,
 		stmts: newLRU[statementKey, *statement](cn.capacity),
-		known: cn.known,
+		known: cn.known, refused: cn.refused,
 		fixed: make(map[string]*pgconn.StatementDescription, len(fixedSQL)),
 	}
 	if c.named {

@@ -3,6 +3,7 @@ package tenancy
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/google/uuid"
@@ -27,7 +28,7 @@ var (
 	ErrBusy = errors.New("tenancy: rows of an earlier statement are still open on this connection")
 
 	errEnded = errors.New("tenancy: a statement ended or opened a transaction behind the driver's back")
-	errLost  = errors.New("tenancy: the connection was lost in the middle of a transaction")
+	errLost  = fmt.Errorf("tenancy: the connection was lost in the middle of a transaction: %w", io.ErrUnexpectedEOF)
 )
 
 // EntryError says that the database refused to enter the tenant, usually because the membership in its role was
@@ -40,12 +41,15 @@ type EntryError struct {
 // Error names the tenant and gives PostgreSQL's reason.
 func (e *EntryError) Error() string { return fmt.Sprintf("enter tenant %s: %v", e.Tenant, e.Err) }
 
-// Unwrap returns PostgreSQL's error, with its SQLSTATE.
-func (e *EntryError) Unwrap() error { return e.Err }
+// Unwrap returns InMaintenance, which is how it is said to clients, caused by PostgreSQL's error with its SQLSTATE.
+func (e *EntryError) Unwrap() error { return InMaintenance.WithCause(e.Err) }
 
 // refusal tells a refused entry from a server that is going away, which says nothing about the tenant.
-func refusal(s Scope, err error) error {
+func (c *conn) refusal(s Scope, err error) error {
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && (isClass(pgErr, "42") || isClass(pgErr, "22")) {
+		if c.refused != nil {
+			c.refused(s)
+		}
 		return &EntryError{Tenant: s.tenant, Err: pgErr}
 	}
 	return err

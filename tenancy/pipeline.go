@@ -207,11 +207,11 @@ func (c *conn) entered(cl *call, p *pgconn.Pipeline, sent int) error {
 	for range sent {
 		result, err := p.GetResults()
 		if err != nil {
-			return refusal(cl.scope, err)
+			return c.refusal(cl.scope, err)
 		}
 		if reader, ok := result.(*pgconn.ResultReader); ok {
 			if _, err := reader.Close(); err != nil {
-				return refusal(cl.scope, err)
+				return c.refusal(cl.scope, err)
 			}
 		}
 	}
@@ -250,6 +250,11 @@ func (c *conn) explain(ctx context.Context, err error) error {
 		return err
 	case pgErr.Code == "57014" && ctx.Err() != nil:
 		return fmt.Errorf("%w: %w", ctx.Err(), pgErr)
+	case pgErr.Code == "25006":
+		// A primary that has become a standby says the same, of tenants that may be written.
+		if s, err := Current(ctx); err == nil && s.readOnly {
+			return IsReadOnly.WithCause(pgErr)
+		}
 	case pgErr.Code == "26000":
 		// Someone ran DEALLOCATE or DISCARD, or a pooler is in between: none of our names can be relied on.
 		c.broken = err

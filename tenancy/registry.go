@@ -15,10 +15,11 @@ import (
 	"garment.id/homecore/platform/fault"
 )
 
-// Refusals of entry.
+// Refusals of entry, and of a write to a tenant that is open for reading alone.
 var (
 	Unknown       = fault.New(fault.NotFound, "tenant.unknown", "Ruang kerja tidak ditemukan.", "There is no such workspace.")
 	IsSuspended   = fault.New(fault.Forbidden, "tenant.suspended", "Ruang kerja ini sedang ditangguhkan.", "This workspace is suspended.")
+	IsReadOnly    = fault.New(fault.Forbidden, "tenant.read_only", "Ruang kerja ini sedang hanya dapat dibaca.", "This workspace can only be read at the moment.")
 	InMaintenance = fault.New(fault.Unavailable, "tenant.maintenance", "Ruang kerja ini sedang dalam pemeliharaan.", "This workspace is under maintenance.").
 			WithRetryAfter(5 * time.Second)
 )

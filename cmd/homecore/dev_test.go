@@ -40,12 +40,23 @@ func TestDev(t *testing.T) {
 	})
 
 	d.stop(t, syscall.SIGINT)
-	if !strings.Contains(d.out.String(), "Stopped.") || d.err.String() != "" {
-		t.Errorf("its last words: %s\n%s", &d.out, &d.err)
-	}
+	d.hadNoTrouble(t)
 	d.leavesNoServer(t)
 	finish(t, nil, "doctor", "--data-dir", dir).exits(t, 1, app.Prefix+"DATABASE_URL", "homecore dev")
 	finish(t, nil, "migrate", "status", "--data-dir", dir).exits(t, 1, app.Prefix+"DATABASE_URL", "no homecore dev is running on "+dir)
+}
+
+// hadNoTrouble fails the test unless a dev has stopped with nothing to complain about.
+func (p *process) hadNoTrouble(t *testing.T) {
+	t.Helper()
+	if !strings.HasSuffix(p.out.String(), "Stopped.\n") {
+		t.Errorf("its last words: %s", &p.out)
+	}
+	for line := range strings.Lines(p.err.String()) {
+		if !strings.Contains(line, "level=INFO") {
+			t.Errorf("complains: %s", line)
+		}
+	}
 }
 
 func cardLeadsEverywhere(t *testing.T, d *dev) {
@@ -193,24 +204,23 @@ func TestDevStoppedWhileStarting(t *testing.T) {
 		return len(found) > 0
 	}
 	for _, c := range []struct {
-		what, file string
-		how        syscall.Signal
+		file string // its appearance is the moment
+		how  syscall.Signal
 	}{
-		{"with nothing made", "secret", syscall.SIGINT},
-		{"while the database is made", "postgres-*", syscall.SIGTERM},
-		{"while the database is made", "postgres-*", syscall.SIGKILL},
-		{"while the database starts", "postgres-*/data/postmaster.pid", syscall.SIGINT},
-		{"while the database starts", "postgres-*/data/postmaster.pid", syscall.SIGKILL},
+		{"secret", syscall.SIGINT},
+		{"postgres-*/data.new-*", syscall.SIGTERM},
+		{"postgres-*/data.new-*", syscall.SIGKILL},
+		{"postgres-*/data/postmaster.pid", syscall.SIGINT},
+		{"postgres-*/data/postmaster.pid", syscall.SIGKILL},
 	} {
 		p := start(t, nil, "dev", "--data-dir", dir, "--listen", "127.0.0.1:0")
 		until(t, c.file, func() bool { return reached(c.file) })
-		if c.how != syscall.SIGKILL {
-			p.stop(t, c.how)
-			if p.err.String() != "" {
-				t.Errorf("stopped %s it says %s", c.what, &p.err)
-			}
-		} else if _ = p.Process.Kill(); true {
+		if c.how == syscall.SIGKILL {
+			_ = p.Process.Kill()
 			p.end(t)
+		} else {
+			p.stop(t, c.how)
+			p.hadNoTrouble(t)
 		}
 		(&dev{dir: dir}).leavesNoServer(t)
 	}

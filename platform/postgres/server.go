@@ -178,7 +178,7 @@ func (s *Server) ready(ctx context.Context) error {
 		case <-s.process.done:
 			return fmt.Errorf("it ended at once: %w", s.process.err)
 		case <-ctx.Done():
-			return fmt.Errorf("it does not accept connections: %w", err)
+			return fmt.Errorf("it does not accept connections: %w: %w", ctx.Err(), err)
 		}
 	}
 }

@@ -50,6 +50,9 @@ func Load(environ []string) (Config, error) {
 	if err := env.ParseWithOptions(&c, o); err != nil {
 		return c, fmt.Errorf("configuration: %w", inVariables(err, o))
 	}
+	if c.MetricsListen == "off" { // an empty variable counts as one that is not set
+		c.MetricsListen = ""
+	}
 	return c, c.check()
 }
 

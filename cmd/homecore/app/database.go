@@ -74,7 +74,7 @@ func openCentral(ctx context.Context, c Config, inst tenancy.Installation, log *
 	return database.Open(ctx, p, log)
 }
 
-func openTenants(c Config, inst tenancy.Installation, log *slog.Logger, dial func(ctx context.Context, network, address string) (net.Conn, error)) (*tenancy.DB, error) {
+func openTenants(c Config, inst tenancy.Installation, log *slog.Logger, dial func(ctx context.Context, network, address string) (net.Conn, error), refused func(tenancy.Scope)) (*tenancy.DB, error) {
 	password := rolePassword(c.Secret)
 	return tenancy.Open(tenancy.Config{
 		Cluster:       tenancy.DefaultCluster,
@@ -91,6 +91,7 @@ func openTenants(c Config, inst tenancy.Installation, log *slog.Logger, dial fun
 			}
 			return p.ConnConfig, nil
 		},
+		Refused:   refused,
 		SlowQuery: time.Second,
 		Logger:    log,
 	})

@@ -118,7 +118,14 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, inst t
 	if a.central, err = openCentral(ctx, c, inst, o.Log); err != nil {
 		return nil, err
 	}
-	if a.tenants, err = openTenants(c, inst, o.Log, o.DialTenants); err != nil {
+	set, err := migrations.Load(migrations.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	a.Registry = tenancy.NewRegistry(a.central, c.BaseDomain, len(set))
+	// A tenant that the database shuts out has changed: the next request reads why, rather than what was known.
+	forget := func(s tenancy.Scope) { a.Registry.Forget(tenancy.Tenant{ID: s.Tenant(), Slug: s.Slug()}) }
+	if a.tenants, err = openTenants(c, inst, o.Log, o.DialTenants, forget); err != nil {
 		return nil, err
 	}
 	queue, err := jobs.NewQueue(a.central, o.Log)
@@ -131,11 +138,6 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, inst t
 	}
 
 	// Tenancy.
-	set, err := migrations.Load(migrations.Tenant)
-	if err != nil {
-		return nil, err
-	}
-	a.Registry = tenancy.NewRegistry(a.central, c.BaseDomain, len(set))
 	provisioner := tenancy.NewProvisioner(a.owner, inst, set)
 	directory := tenants.NewDirectory(a.central, c.Origin())
 
