@@ -8,12 +8,14 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -43,10 +45,15 @@ func LoadInstallation(ctx context.Context, pool *pgxpool.Pool) (Installation, er
 	var i Installation
 	err := pool.QueryRow(ctx, `select i.id, c.groups from central.installation i, central.clusters c where c.name = $1`, DefaultCluster).
 		Scan(&i.ID, &i.Groups)
-	if err != nil {
-		return i, fmt.Errorf("read the installation (has homecore migrate run?): %w", err)
+	var pg *pgconn.PgError
+	switch {
+	case err == nil:
+		return i, nil
+	case errors.Is(err, pgx.ErrNoRows) || errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "3F000"): // no such table or schema
+		return i, fmt.Errorf("read the installation (run homecore migrate up first): %w", err)
+	default:
+		return i, fmt.Errorf("read the installation: %w", err)
 	}
-	return i, nil
 }
 
 // Install makes the installation's login roles and shuts what Postgres leaves open to everyone (temporary tables, schema

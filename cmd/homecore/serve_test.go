@@ -57,6 +57,9 @@ func TestServeAndWork(t *testing.T) {
 	finish(t, env, "migrate", "up").exits(t, 0)
 	finish(t, env, "doctor").exits(t, 0, "ok    mail", "ok    migrations")
 
+	finish(t, append(slices.Clone(env), app.Prefix+"LISTEN=127.0.0.1:many"), "serve").exits(t, 1, app.Prefix+"LISTEN")
+	finish(t, append(slices.Clone(env), app.Prefix+"METRICS_LISTEN=127.0.0.1:many"), "work").exits(t, 1, app.Prefix+"METRICS_LISTEN")
+
 	serve, base := startServe(t, env)
 	work := startWork(t, env)
 	c := caller{base: base, host: domain}
@@ -228,13 +231,10 @@ func TestConfigurationErrorsNameTheVariable(t *testing.T) {
 	})
 	for name, value := range map[string]string{
 		"DATABASE_URL": "postgres://homecore:rahasia@host:port/homecore", "SECRET": "rahasia", "BASE_DOMAIN": "https://rahasia.example",
-		"SMTP_URL": "http://homecore:rahasia@mail.example", "MAIL_FROM": "rahasia", "SCHEME": "ftp", "LISTEN": "rahasia", "LOG": "xml", "LOG_LEVEL": "loud",
+		"SMTP_URL": "http://homecore:rahasia@mail.example", "MAIL_FROM": "rahasia", "SCHEME": "ftp", "LOG": "xml", "LOG_LEVEL": "loud",
 		"SHUTDOWN_GRACE": "soon", "CENTRAL_CONNS": "1", "TENANT_GROUPS": "many", "TENANT_CONNS_PER_GROUP": "0", "JOBS_WORKERS": "none",
 		"TRUSTED_PROXIES": "10.0.0.0/8,rahasia",
 	} {
-		if name == "LISTEN" {
-			continue // needs the database first; see TestServeAndWork
-		}
 		t.Run("refuses a bad "+name, func(t *testing.T) {
 			t.Parallel()
 			p := finish(t, append(slices.Clone(whole), app.Prefix+name+"="+value), "serve").exits(t, 1, "configuration: ", app.Prefix+name)

@@ -13,7 +13,7 @@ var (
 	ContextMismatch = fault.New(fault.Forbidden, "tenant.context_mismatch",
 		"Token ini bukan untuk tenant ini. Pilih tenant kembali.", "This token is not for this tenant. Select the tenant again.")
 	// TenantUnknown refuses a host that names no tenant.
-	TenantUnknown = fault.New(fault.NotFound, "tenant.unknown", "Tenant tidak ditemukan.", "There is no such tenant.")
+	TenantUnknown = fault.New(fault.NotFound, "tenant.unknown", "Ruang kerja tidak ditemukan.", "There is no such workspace.")
 )
 
 // admit decides whether the caller may use the operation, and returns the context in which the handler runs.
