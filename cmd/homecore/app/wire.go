@@ -55,7 +55,7 @@ type App struct {
 	owner   *pgxpool.Pool
 	central *database.DB
 	tenants *tenancy.DB
-	log     *slog.Logger
+	newest  int // migration of schema central that this binary has
 }
 
 // New builds everything. The database must be there and migrated.
@@ -106,7 +106,7 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, inst t
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
-	a := &App{Config: c, log: o.Log, Metrics: prometheus.NewRegistry(), owner: owner}
+	a := &App{Config: c, Metrics: prometheus.NewRegistry(), owner: owner}
 	defer func() {
 		if err != nil {
 			a.Close()
@@ -118,6 +118,11 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, inst t
 	if a.central, err = openCentral(ctx, c, inst, o.Log); err != nil {
 		return nil, err
 	}
+	schema, err := migrations.Load(migrations.Central)
+	if err != nil {
+		return nil, err
+	}
+	a.newest = len(schema)
 	set, err := migrations.Load(migrations.Tenant)
 	if err != nil {
 		return nil, err
@@ -215,16 +220,12 @@ func (a *App) Close() {
 
 // ready says whether this process can serve: the database answers, and schema central is not older than the binary.
 func (a *App) ready(ctx context.Context) error {
-	set, err := migrations.Load(migrations.Central)
-	if err != nil {
-		return err
-	}
 	version, err := database.Version(ctx, a.central.Pool())
 	if err != nil {
 		return err
 	}
-	if version < len(set) {
-		return fmt.Errorf("schema central is at migration %d of %d: run homecore migrate up", version, len(set))
+	if version < a.newest {
+		return fmt.Errorf("schema central is at migration %d of %d: run homecore migrate up", version, a.newest)
 	}
 	return nil
 }
