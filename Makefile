@@ -7,7 +7,7 @@ GO ?= go
 .PHONY: run test race lint bench build fuzz clean
 
 run: ## everything on one machine: Postgres, migrations, API, jobs, mailbox, demo data
-	$(GO) run ./cmd/homecore dev
+	@mkdir -p $(BIN) && $(GO) build -o $(BIN)/homecore ./cmd/homecore && exec $(BIN)/homecore dev
 
 test: ## all tests, on one throwaway Postgres that they share
 	$(GO) run ./platform/postgres/pgtest/with-postgres -- $(GO) test ./...
@@ -24,7 +24,9 @@ bench: ## measures, as lines and as JSON in docs/bench; BENCH=short takes under 
 build: ## the binary, in .bin
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$$(git describe --tags --always --dirty 2>/dev/null || echo unknown)" -o $(BIN)/homecore ./cmd/homecore
 
-clean:
+clean: ## forgets the build and the data of dev
+	@! { [ -f .homecore/runtime.json ] && kill -0 "$$(sed 's/.*"pid":\([0-9]*\).*/\1/' .homecore/runtime.json)" 2>/dev/null; } || \
+		{ echo "homecore dev is running on .homecore: stop it first" >&2; exit 1; }
 	rm -rf $(BIN) .homecore
 
 $(BIN)/golangci-lint-$(GOLANGCI_VERSION):

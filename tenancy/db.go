@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
+
+	"garment.id/homecore/platform/database"
 )
 
 // Config says how to reach one cluster of tenants.
@@ -50,14 +52,13 @@ func Open(cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	handle, err := gorm.Open(postgres.New(postgres.Config{Conn: r}), &gorm.Config{
-		QueryFields:            true, // select *, prepared, would break at the next migration that adds a column
-		SkipDefaultTransaction: true, // one statement is a transaction already
-		TranslateError:         true,
-		DisableAutomaticPing:   true,
-		NowFunc:                func() time.Time { return time.Now().UTC() },
-		Logger:                 queryLog{slog: cfg.Logger, slow: cfg.SlowQuery},
-	})
+	handle, err := gorm.Open(postgres.New(postgres.Config{Conn: r}), database.Options(database.QueryLog{
+		Log: cfg.Logger, Slow: cfg.SlowQuery,
+		Attrs: func(ctx context.Context) slog.Attr {
+			scope, _ := Current(ctx)
+			return slog.String("tenant", scope.slug)
+		},
+	}))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open gorm: %w", err), r.close())
 	}

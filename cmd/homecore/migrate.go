@@ -48,6 +48,11 @@ func (m *migrateUp) Run(c *console) error {
 	if m.Set == "central" {
 		return nil
 	}
+	if m.Tenant != "" {
+		if err := app.TenantExists(c.ctx, owner, m.Tenant); err != nil {
+			return err
+		}
+	}
 	terminal := isTerminal(c.err)
 	failed, done := 0, 0
 	err = app.MigrateTenants(c.ctx, owner, tenancy.MigrateOptions{Slug: m.Tenant, Workers: m.Workers}, func(e tenancy.MigrateEvent) {
@@ -104,6 +109,9 @@ func (m *migrateStatus) Run(c *console) error {
 		return err
 	}
 	if m.Tenant != "" {
+		if err := app.TenantExists(c.ctx, owner, m.Tenant); err != nil {
+			return err
+		}
 		s.Behind = slices.DeleteFunc(s.Behind, func(b tenancy.Behind) bool { return b.Slug != m.Tenant })
 	}
 	if m.JSON {
@@ -113,7 +121,7 @@ func (m *migrateStatus) Run(c *console) error {
 		fmt.Fprintf(c.out, "central  %d of %d\n", s.Central.Applied, s.Central.Available)
 	}
 	if m.Set != "central" {
-		fmt.Fprintf(c.out, "tenants  %d behind migration %d\n", len(s.Behind), s.Tenant)
+		fmt.Fprintf(c.out, "tenants  %d are behind, the newest migration is %d\n", len(s.Behind), s.Tenant)
 		for _, b := range s.Behind {
 			fmt.Fprintf(c.out, "         %s is at %d\n", b.Slug, b.Version)
 		}

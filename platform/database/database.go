@@ -23,7 +23,6 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
-	"gorm.io/gorm/logger"
 )
 
 // DB is the handle on schema central. It is safe for concurrent use.
@@ -40,7 +39,7 @@ func Open(ctx context.Context, config *pgxpool.Config, log *slog.Logger) (*DB, e
 		return nil, fmt.Errorf("open the central pool: %w", err)
 	}
 	db := &DB{pool: pool, sql: stdlib.OpenDBFromPool(pool)}
-	db.gorm, err = gorm.Open(postgres.New(postgres.Config{Conn: db.sql}), Options(log))
+	db.gorm, err = gorm.Open(postgres.New(postgres.Config{Conn: db.sql}), Options(QueryLog{Log: log, Slow: time.Second}))
 	if err != nil {
 		pool.Close()
 		return nil, fmt.Errorf("open the central handle: %w", err)
@@ -50,19 +49,14 @@ func Open(ctx context.Context, config *pgxpool.Config, log *slog.Logger) (*DB, e
 
 // Options are GORM's settings for every handle of HomeCore: columns are named, nothing is sent that was not asked for,
 // and no value of a row reaches the log.
-func Options(log *slog.Logger) *gorm.Config {
+func Options(log QueryLog) *gorm.Config {
 	return &gorm.Config{
-		QueryFields:            true,
+		QueryFields:            true, // select *, prepared, would break at the next migration that adds a column
 		SkipDefaultTransaction: true, // a single statement is its own transaction; a use case opens one with Tx
 		TranslateError:         true,
 		DisableAutomaticPing:   true,
 		NowFunc:                func() time.Time { return time.Now().UTC() },
-		Logger: logger.NewSlogLogger(log, logger.Config{
-			LogLevel:                  logger.Warn,
-			SlowThreshold:             time.Second,
-			IgnoreRecordNotFoundError: true,
-			ParameterizedQueries:      true,
-		}),
+		Logger:                 log,
 	}
 }
 

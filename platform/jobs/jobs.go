@@ -22,6 +22,10 @@ import (
 // Schema is where the job tables live.
 const Schema = "central"
 
+// Long is the queue of jobs that hold a connection while they take others. Two are worked at a time, so that they can
+// never take all there are.
+const Long = "long"
+
 // Migrate brings River's own tables up to the version of the library. It may run twice.
 func Migrate(ctx context.Context, owner *pgxpool.Pool, log *slog.Logger) error {
 	m, err := rivermigrate.New(riverpgxv5.New(owner), &rivermigrate.Config{Schema: Schema, Logger: quiet(log)})
@@ -78,9 +82,12 @@ type Runner struct {
 // NewRunner makes the working side. A job that fails is tried again with growing delay, up to River's 25 attempts.
 func NewRunner(db *database.DB, c Config, workers *river.Workers, periodic []*river.PeriodicJob, log *slog.Logger) (*Runner, error) {
 	client, err := river.NewClient(riverpgxv5.New(db.Pool()), &river.Config{
-		Schema:       Schema,
-		Workers:      workers,
-		Queues:       map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: c.Workers}},
+		Schema:  Schema,
+		Workers: workers,
+		Queues: map[string]river.QueueConfig{
+			river.QueueDefault: {MaxWorkers: c.Workers},
+			Long:               {MaxWorkers: 2},
+		},
 		PeriodicJobs: periodic,
 		Logger:       quiet(log),
 		// Onboarding waits for its job: look again soon after a notification, rather than River's 100 ms.

@@ -113,6 +113,9 @@ func (o Order[T]) open(text, sort string) (value any, id uuid.UUID, err error) {
 	default:
 		var n int64
 		err = json.Unmarshal(c.Value, &n)
+		if n != int64(int32(n)) { //nolint:gosec // that is the question: the columns are integer
+			err = fmt.Errorf("cursor out of range")
+		}
 		value = n
 	}
 	return value, c.ID, err

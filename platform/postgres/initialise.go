@@ -3,11 +3,14 @@ package postgres
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
+	"time"
 )
 
 func (f *folder) initialised() bool {
@@ -29,7 +32,7 @@ func (f *folder) initialise(ctx context.Context, c Config) error {
 		return nil
 	}
 	for _, dir := range below(f.home, "data.new-*") {
-		if err := os.RemoveAll(dir); err != nil {
+		if err := removeAbandoned(ctx, dir); err != nil {
 			return fmt.Errorf("remove what an interrupted start left: %w", err)
 		}
 	}
@@ -104,4 +107,21 @@ func (f *folder) initdb(ctx context.Context, c Config, locale []string) (string,
 		return "", fmt.Errorf("make the data folder with initdb: %w%s", err, f.lastWords())
 	}
 	return made, nil
+}
+
+// removeAbandoned removes a folder that an orphaned initdb, about to be ended by its guard, may still be writing to.
+func removeAbandoned(ctx context.Context, dir string) error {
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	for {
+		err := os.RemoveAll(dir)
+		if !errors.Is(err, syscall.ENOTEMPTY) {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
 }

@@ -170,6 +170,14 @@ func (s *Store[T, P]) explain(err error) error {
 	return fmt.Errorf("write %T: %w", *new(T), err)
 }
 
+// LockTree lets nobody else write to the table until ctx's transaction ends. Take it before any row of the table.
+func LockTree(ctx context.Context, db Database, table string) error {
+	if err := db.Gorm(ctx).Exec("lock table ? in share row exclusive mode", clause.Table{Name: table}).Error; err != nil {
+		return fmt.Errorf("lock the tree of %s: %w", table, err)
+	}
+	return nil
+}
+
 // InTree reports whether id is above parent, or is it, in a table whose rows point to their parent: hanging id below parent
 // would close a circle.
 func InTree(ctx context.Context, db Database, table string, id, parent uuid.UUID) (bool, error) {

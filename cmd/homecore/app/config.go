@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -87,8 +88,10 @@ func (c Config) check() error {
 		return wrong("BASE_DOMAIN", "want a host name such as garment.id, with a port where needed")
 	case c.Log != "text" && c.Log != "json":
 		return wrong("LOG", "want text or json")
-	case c.CentralConns < 2:
-		return wrong("CENTRAL_CONNS", "want 2 or more")
+	case new(slog.Level).UnmarshalText([]byte(c.LogLevel)) != nil:
+		return wrong("LOG_LEVEL", "want debug, info, warn or error")
+	case c.CentralConns < 6: // two long jobs hold two each, the job queue listens, and somebody wants to be answered
+		return wrong("CENTRAL_CONNS", "want 6 or more")
 	case c.TenantGroups < 1 || c.TenantGroups > 256:
 		return wrong("TENANT_GROUPS", "want 1 to 256")
 	case c.TenantConnsPerGroup < 1:

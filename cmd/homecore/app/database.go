@@ -184,3 +184,15 @@ func Operators(ctx context.Context, databaseURL string, log *slog.Logger) (_ *id
 	}
 	return &identity.Service{Deps: identity.Deps{DB: db, Clock: time.Now, Log: log}}, db.Close, nil
 }
+
+// TenantExists fails where no tenant has that slug.
+func TenantExists(ctx context.Context, owner *pgxpool.Pool, slug string) error {
+	var there bool
+	if err := owner.QueryRow(ctx, "select exists (select from central.tenants where slug = $1 and status <> 'dropped')", slug).Scan(&there); err != nil {
+		return fmt.Errorf("look for tenant %s: %w", slug, err)
+	}
+	if !there {
+		return fmt.Errorf("there is no tenant %s", slug)
+	}
+	return nil
+}

@@ -103,7 +103,7 @@ func serve(t testing.TB, database string) *apptest.App {
 	ctx := t.Context()
 	c, err := app.Load([]string{
 		"HOMECORE_DATABASE_URL=" + database, "HOMECORE_SECRET=" + crypto.NewKey().Encode().Reveal(),
-		"HOMECORE_BASE_DOMAIN=" + apptest.BaseHost, "HOMECORE_SCHEME=http", "HOMECORE_CENTRAL_CONNS=4", "HOMECORE_TENANT_GROUPS=1",
+		"HOMECORE_BASE_DOMAIN=" + apptest.BaseHost, "HOMECORE_SCHEME=http", "HOMECORE_CENTRAL_CONNS=6", "HOMECORE_TENANT_GROUPS=1",
 	})
 	if err != nil {
 		t.Fatal(err)

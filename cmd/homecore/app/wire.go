@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"time"
 
 	"github.com/google/uuid"
@@ -250,17 +249,6 @@ func (c Config) mailServer() (*mail.SMTP, error) {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
 	return sender, nil
-}
-
-// pages are what the base domain serves beside the API in development.
-func pages(mailbox *mail.Mailbox) *http.ServeMux {
-	if mailbox == nil {
-		return nil
-	}
-	mux := http.NewServeMux()
-	mux.Handle("/dev/mail", mailbox.Handler())
-	mux.Handle("/dev/mail.json", mailbox.Handler())
-	return mux
 }
 
 // places is the directory in identity's words.

@@ -28,7 +28,7 @@ func (Taxonomy) TableName() string { return "master_taxonomies" }
 type Draft struct {
 	Kind        string         `json:"kind" minLength:"2" maxLength:"40" pattern:"^[a-z][a-z0-9_]*$" example:"fabric" doc:"product_category, material_category, fabric, color, size, unit, process, or one of your own."`
 	Code        string         `json:"code" minLength:"1" maxLength:"40" pattern:"^[A-Za-z0-9][A-Za-z0-9._/-]*$" example:"KATUN-30S"`
-	Name        string         `json:"name" minLength:"1" maxLength:"120" example:"Katun combed 30s"`
+	Name        string         `json:"name" pattern:"\\S" minLength:"1" maxLength:"120" example:"Katun combed 30s"`
 	ParentID    *uuid.UUID     `json:"parent_id,omitempty" nullable:"true"`
 	Description string         `json:"description,omitempty" maxLength:"2000"`
 	Position    int            `json:"position,omitempty" minimum:"0" maximum:"1000000"`
@@ -41,7 +41,7 @@ type Change struct {
 	Version     *int64                      `json:"version,omitempty" minimum:"1" doc:"The version you have seen, unless If-Match says it."`
 	Kind        patch.Field[string]         `json:"kind,omitempty" minLength:"2" maxLength:"40" pattern:"^[a-z][a-z0-9_]*$"`
 	Code        patch.Field[string]         `json:"code,omitempty" minLength:"1" maxLength:"40" pattern:"^[A-Za-z0-9][A-Za-z0-9._/-]*$"`
-	Name        patch.Field[string]         `json:"name,omitempty" minLength:"1" maxLength:"120"`
+	Name        patch.Field[string]         `json:"name,omitempty" pattern:"\\S" minLength:"1" maxLength:"120"`
 	ParentID    patch.Field[*uuid.UUID]     `json:"parent_id,omitempty"`
 	Description patch.Field[string]         `json:"description,omitempty" maxLength:"2000"`
 	Position    patch.Field[int]            `json:"position,omitempty" minimum:"0" maximum:"1000000"`
@@ -52,7 +52,7 @@ type Change struct {
 // Filter narrows a list. Empty fields do not.
 type Filter struct {
 	Kind     string
-	ParentID string
+	ParentID uuid.UUID
 	IsActive string
 	Q        string // part of the code or the name, whatever the case
 }

@@ -47,7 +47,8 @@ func (d *Directory) Of(ctx context.Context, user uuid.UUID) ([]Membership, error
 // Find returns the user's active membership in the tenant named by slug or id; false where there is none.
 func (d *Directory) Find(ctx context.Context, user uuid.UUID, slugOrID string) (Membership, bool, error) {
 	where := "t.slug = ?"
-	if _, err := uuid.Parse(slugOrID); err == nil {
+	// Only an id as we write them: uuid.Parse knows other forms, which Postgres does not, and one of them could be a slug.
+	if id, err := uuid.Parse(slugOrID); err == nil && strings.EqualFold(id.String(), slugOrID) {
 		where = "t.id = ?"
 	}
 	found, err := d.find(ctx, "m.user_id = ? and "+where, user, slugOrID)

@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/riverqueue/river"
+
+	"garment.id/homecore/platform/jobs"
 )
 
 // provision takes one onboarding to its end.
@@ -16,6 +18,9 @@ type provision struct {
 }
 
 func (provision) Kind() string { return "tenants.provision" }
+
+// InsertOpts: it holds a transaction, as the lock on the onboarding, while each step takes another.
+func (provision) InsertOpts() river.InsertOpts { return river.InsertOpts{Queue: jobs.Long} }
 
 type provisionWorker struct {
 	river.WorkerDefaults[provision]
@@ -26,6 +31,9 @@ const provisionAttempts = 10
 
 func (w *provisionWorker) Work(ctx context.Context, job *river.Job[provision]) error {
 	err := w.s.advance(ctx, job.Args.OnboardingID)
+	if err != nil {
+		w.s.Log.WarnContext(ctx, "onboarding attempt failed", "onboarding", job.Args.OnboardingID, "attempt", job.Attempt, "cause", err)
+	}
 	if err != nil && job.Attempt >= provisionAttempts {
 		return river.JobCancel(errors.Join(err, w.s.fail(ctx, job.Args.OnboardingID, err)))
 	}
@@ -59,8 +67,11 @@ func (w *resumeWorker) Work(ctx context.Context, _ *river.Job[resume]) error {
 	if err != nil {
 		return fmt.Errorf("find interrupted onboardings: %w", err)
 	}
+	// One attempt: the job that came with the onboarding has retries of its own, and must not get company at every look.
+	once := provision{}.InsertOpts()
+	once.MaxAttempts = 1
 	for _, id := range ids {
-		if err := w.s.Queue.Insert(ctx, provision{OnboardingID: id}, nil); err != nil {
+		if err := w.s.Queue.Insert(ctx, provision{OnboardingID: id}, &once); err != nil {
 			return err
 		}
 	}

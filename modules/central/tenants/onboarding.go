@@ -50,7 +50,7 @@ func (o *Onboarding) step(name, status string) {
 
 // Draft is what a new tenant is made of. Empty fields get the defaults of Indonesia.
 type Draft struct {
-	Name     string `json:"name" minLength:"2" maxLength:"120" example:"Konveksi Rapi Jahit"`
+	Name     string `json:"name" pattern:"\\S" minLength:"2" maxLength:"120" example:"Konveksi Rapi Jahit"`
 	Slug     string `json:"slug" minLength:"3" maxLength:"40" pattern:"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$" example:"rapi-jahit" doc:"The workspace's name in its address. It cannot be changed by accident: choose well."`
 	Plan     string `json:"plan,omitempty" maxLength:"60" pattern:"^[a-z0-9][a-z0-9_-]*$"`
 	Country  string `json:"country,omitempty" pattern:"^[A-Z]{2}$" default:"ID" doc:"ISO 3166-1 alpha-2."`
@@ -159,7 +159,7 @@ func (s *Service) advance(ctx context.Context, id uuid.UUID) error {
 		if err != nil {
 			return fmt.Errorf("read onboarding %s: %w", id, err)
 		}
-		if o.Status == "active" {
+		if o.Status == "active" || o.Status == "failed" {
 			return nil
 		}
 		return s.run(ctx, &o)

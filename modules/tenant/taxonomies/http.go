@@ -10,9 +10,9 @@ import (
 
 type listInput struct {
 	api.ListQuery
-	Kind     string `query:"filter[kind]" maxLength:"40"`
-	ParentID string `query:"filter[parent_id]" format:"uuid"`
-	IsActive string `query:"filter[is_active]" enum:"true,false"`
+	Kind     string    `query:"filter[kind]" maxLength:"40"`
+	ParentID uuid.UUID `query:"filter[parent_id]"`
+	IsActive string    `query:"filter[is_active]" enum:"true,false"`
 }
 
 func (s *Service) handleList(ctx context.Context, in *listInput) (*api.Page[Taxonomy], error) {

@@ -17,7 +17,7 @@ func (s *Service) List(ctx context.Context, f Filter, limit int, cursor, sort st
 	if f.Kind != "" {
 		q = q.Where("kind = ?", f.Kind)
 	}
-	if f.ParentID != "" {
+	if f.ParentID != uuid.Nil {
 		q = q.Where("parent_id = ?", f.ParentID)
 	}
 	if f.IsActive != "" {
@@ -50,7 +50,26 @@ func (s *Service) Create(ctx context.Context, d Draft) (*Taxonomy, error) {
 // Update changes a taxonomy that is still at version. It refuses with fault.ResourceStale, CodeUsed, ParentUnknown,
 // ParentBelow and KindFixed.
 func (s *Service) Update(ctx context.Context, id uuid.UUID, version int64, c Change) (*Taxonomy, error) {
-	t, err := s.rows.Update(ctx, id, version, func(ctx context.Context, t *Taxonomy) error {
+	var t *Taxonomy
+	err := s.DB.Tx(ctx, func(ctx context.Context) (err error) {
+		// Two moves at the same time could close a circle that neither sees: one after the other.
+		if c.ParentID.Given {
+			if err := resource.LockTree(ctx, s.DB, "taxonomies"); err != nil {
+				return err
+			}
+		}
+		t, err = s.change(ctx, id, version, c)
+		return err
+	})
+	// The constraint that holds parent and child to one kind speaks of both ends; without a new parent it was the kind.
+	if c.Kind.Given && !c.ParentID.Given && errors.Is(err, ParentUnknown) {
+		return nil, KindFixed
+	}
+	return t, err
+}
+
+func (s *Service) change(ctx context.Context, id uuid.UUID, version int64, c Change) (*Taxonomy, error) {
+	return s.rows.Update(ctx, id, version, func(ctx context.Context, t *Taxonomy) error {
 		c.Kind.Set(&t.Kind)
 		c.Code.Set(&t.Code)
 		c.Name.Set(&t.Name)
@@ -68,11 +87,6 @@ func (s *Service) Update(ctx context.Context, id uuid.UUID, version int64, c Cha
 		}
 		return err
 	})
-	// The constraint that holds parent and child to one kind speaks of both ends; without a new parent it was the kind.
-	if c.Kind.Given && !c.ParentID.Given && errors.Is(err, ParentUnknown) {
-		return nil, KindFixed
-	}
-	return t, err
 }
 
 // Delete removes a taxonomy; a version of zero means whichever. It refuses with

@@ -1,6 +1,7 @@
 package taxonomies_test
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"slices"
@@ -126,6 +127,28 @@ func TestTaxonomies(t *testing.T) {
 		owner.Delete(t, path+"/"+root).Want(t, http.StatusOK)
 	})
 
+	t.Run("closes no circle, however two moves meet", func(t *testing.T) {
+		t.Parallel()
+		add := func(code string, parent any) string {
+			return owner.Post(t, path, map[string]any{"kind": "process", "code": code, "name": code, "parent_id": parent}).Want(t, http.StatusCreated).Object(t)["id"].(string)
+		}
+		for i := range 10 {
+			top, other := add(fmt.Sprint("A", i), nil), add(fmt.Sprint("B", i), nil)
+			below, belowOther := add(fmt.Sprint("X", i), top), add(fmt.Sprint("Y", i), other)
+			var wait sync.WaitGroup
+			answers := make([]int, 2)
+			for n, move := range [][2]string{{top, belowOther}, {other, below}} {
+				wait.Go(func() {
+					answers[n] = owner.Put(t, path+"/"+move[0], map[string]any{"parent_id": move[1], "version": 1}).Status
+				})
+			}
+			wait.Wait()
+			if answers[0]+answers[1] != http.StatusOK+http.StatusUnprocessableEntity {
+				t.Fatalf("round %d: %v, want one 200 and one 422", i, answers)
+			}
+		}
+	})
+
 	t.Run("an id that is none is not found", func(t *testing.T) {
 		t.Parallel()
 		owner.Get(t, path+"/"+uuid.NewString()).Want(t, http.StatusNotFound, "resource.not_found")
@@ -203,6 +226,13 @@ func TestListPages(t *testing.T) {
 		owner.Get(t, path+"?limit=0").WantField(t, "limit")
 		owner.Get(t, path+"?limit=101").WantField(t, "limit")
 		owner.Get(t, path+"?cursor=abc").WantField(t, "cursor")
+		owner.Get(t, path+"?sort=position&cursor="+base64.RawURLEncoding.EncodeToString(
+			[]byte(`{"s":"position","v":9223372036854775807,"id":"01a207d1-a84d-79af-86ff-26cf88a8bc5d"}`))).WantField(t, "cursor")
+		owner.Get(t, path+"?filter[parent_id]=abc").WantField(t, "filter[parent_id]")
+		if r := owner.Get(t, path+"?filter[parent_id]=urn:uuid:"+uuid.NewString()); r.Status >= 500 {
+			t.Errorf("another form of id: %d", r.Status)
+		}
+		owner.Post(t, path, map[string]any{"kind": "color", "code": "SPASI", "name": "   "}).WantField(t, "name")
 		next := *owner.Get(t, path+"?limit=2&sort=code").Want(t, http.StatusOK).Meta.NextCursor
 		owner.Get(t, path+"?sort=name&cursor="+next).WantField(t, "cursor")
 	})
