@@ -1,5 +1,5 @@
-// Package migrations holds the two ordered sets of plain SQL: central, which makes schema "central", and tenant, which makes
-// each tenant's schema. A file is NNNNN_<module>_<what>.sql; table names in it are unqualified, since the runner sets the
+// Package migrations holds the ordered sets of plain SQL: central, which makes schema "central"; cluster, which makes what
+// every cluster keeps of its tenants; and tenant, which makes each tenant's schema. A file is NNNNN_<module>_<what>.sql; table names in it are unqualified, since the runner sets the
 // search path. It may begin with the line
 //
 //	-- homecore: no transaction
@@ -20,14 +20,15 @@ import (
 	"strings"
 )
 
-//go:embed central/*.sql tenant/*.sql
+//go:embed central/*.sql cluster/*.sql tenant/*.sql
 var files embed.FS
 
-// Set is one of the two sequences.
+// Set is one of the sequences.
 type Set string
 
 const (
 	Central Set = "central" // schema "central"
+	Cluster Set = "cluster" // schema "tenancy" of every cluster: what it holds of its tenants
 	Tenant  Set = "tenant"  // every tenant's schema
 )
 

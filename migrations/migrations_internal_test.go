@@ -8,7 +8,7 @@ import (
 
 func TestLoad(t *testing.T) {
 	t.Parallel()
-	for _, set := range []Set{Central, Tenant} {
+	for _, set := range []Set{Central, Cluster, Tenant} {
 		if all, err := Load(set); err != nil || len(all) == 0 {
 			t.Errorf("%s: %d migrations, %v", set, len(all), err)
 		}

@@ -42,8 +42,7 @@ type Registry struct {
 
 type entry struct {
 	Tenant
-	Version int
-	found   bool
+	found bool
 }
 
 // NewRegistry returns a registry for hosts under baseDomain ("localhost:8080"; the port does not matter). A tenant whose
@@ -81,7 +80,7 @@ func (r *Registry) Resolve(ctx context.Context, host string) (Tenant, error) {
 // BySlug returns the tenant of that slug: fault Unknown where there is none.
 func (r *Registry) BySlug(ctx context.Context, slug string) (Tenant, error) {
 	e, err := r.bySlug.Get(ctx, slug, otter.LoaderFunc[string, entry](func(ctx context.Context, slug string) (entry, error) {
-		return r.load(ctx, "t.slug = ?", slug)
+		return r.load(ctx, "slug = ?", slug)
 	}))
 	return known(e, err)
 }
@@ -93,7 +92,7 @@ func (r *Registry) ByID(ctx context.Context, id uuid.UUID) (Tenant, error) {
 
 func (r *Registry) entryByID(ctx context.Context, id uuid.UUID) (entry, error) {
 	return r.byID.Get(ctx, id, otter.LoaderFunc[uuid.UUID, entry](func(ctx context.Context, id uuid.UUID) (entry, error) {
-		return r.load(ctx, "t.id = ?", id)
+		return r.load(ctx, "id = ?", id)
 	}))
 }
 
@@ -112,9 +111,7 @@ func (r *Registry) load(ctx context.Context, where string, key any) (entry, erro
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 	defer cancel()
 	var e entry
-	err := r.central.Gorm(ctx).Table("tenants t").
-		Select("t.*", "(select coalesce(max(version), 0) from tenant_migrations m where m.tenant_id = t.id) as version").
-		Where(where, key).Where("t.status <> 'dropped'").Take(&e).Error
+	err := r.central.Gorm(ctx).Where(where, key).Where("status <> 'dropped'").Take(&e.Tenant).Error
 	if errors.Is(err, gorm.ErrRecordNotFound) {
 		return entry{}, nil
 	}
@@ -138,7 +135,7 @@ func (r *Registry) Enter(ctx context.Context, id uuid.UUID) (context.Context, er
 	default:
 		return nil, InMaintenance
 	}
-	if e.Version < r.version {
+	if e.SchemaVersion < r.version {
 		return nil, InMaintenance
 	}
 	return With(ctx, e.scope()), nil
@@ -146,11 +143,11 @@ func (r *Registry) Enter(ctx context.Context, id uuid.UUID) (context.Context, er
 
 // EnterNew is Enter for the one who prepares a tenant before anybody may use it.
 func (r *Registry) EnterNew(ctx context.Context, id uuid.UUID) (context.Context, error) {
-	e, err := r.load(ctx, "t.id = ?", id)
+	e, err := r.load(ctx, "id = ?", id)
 	if err != nil {
 		return nil, fmt.Errorf("enter new tenant %s: %w", id, err)
 	}
-	if !e.found || e.Version == 0 {
+	if !e.found || e.SchemaVersion == 0 {
 		return nil, Unknown
 	}
 	return With(ctx, e.scope()), nil
@@ -165,7 +162,7 @@ func (r *Registry) Forget(t Tenant) {
 func (e entry) scope() Scope {
 	s := Scope{
 		tenant: e.ID, slug: e.Slug, schema: e.SchemaName, role: e.RoleName, cluster: e.Cluster,
-		group: int(e.LoginGroup), version: int64(e.Version), readOnly: e.Status == ReadOnly,
+		group: int(e.LoginGroup), version: int64(e.SchemaVersion), readOnly: e.Status == ReadOnly,
 	}
 	if e.StatementTimeoutMS != nil {
 		s.timeout = time.Duration(*e.StatementTimeoutMS) * time.Millisecond

@@ -2,7 +2,6 @@ package tenancy_test
 
 import (
 	"errors"
-	"strings"
 	"sync"
 	"testing"
 
@@ -14,7 +13,8 @@ import (
 	"garment.id/homecore/cmd/homecore/app"
 	"garment.id/homecore/cmd/homecore/app/apptest"
 	"garment.id/homecore/migrations"
-	"garment.id/homecore/tenancy"
+	"garment.id/homecore/tenancy/fleet"
+	"garment.id/homecore/tenancy/migrate"
 )
 
 func ownerPool(t *testing.T, a *apptest.App) *pgxpool.Pool {
@@ -50,7 +50,7 @@ func TestDatabaseKeepsTenantsApart(t *testing.T) {
 	person := a.SignUp(t)
 	mine, theirs := person.Onboard(t, "rapi-jahit"), person.Onboard(t, "seragam-kita")
 	owner := ownerPool(t, a)
-	_, myRole := placeOf(t, owner, mine.TenantID)
+	mySchema, myRole := placeOf(t, owner, mine.TenantID)
 	theirSchema, theirRole := placeOf(t, owner, theirs.TenantID)
 
 	// A session as the superuser that has become the tenant's role: the most that entering can give.
@@ -74,7 +74,7 @@ func TestDatabaseKeepsTenantsApart(t *testing.T) {
 		"make a temporary table":  "create temporary table taxonomies (id int)",
 		"make a schema":           "create schema mine",
 		"make a table in public":  "create table public.x (id int)",
-		"alter its own tables":    "alter table " + pgx.Identifier{"t_" + strings.ReplaceAll(mine.TenantID.String(), "-", "")}.Sanitize() + ".taxonomies add x int",
+		"alter its own tables":    "alter table " + pgx.Identifier{mySchema}.Sanitize() + ".taxonomies add x int",
 	} {
 		if _, err := conn.Exec(t.Context(), statement); sqlState(err) != "42501" {
 			t.Errorf("it may %s: %v", what, err)
@@ -87,11 +87,7 @@ func TestBuildMayBeRepeated(t *testing.T) {
 	a := apptest.New(t)
 	member := a.SignUp(t).Onboard(t, "rapi-jahit")
 	owner := ownerPool(t, a)
-	set, err := migrations.Load(migrations.Tenant)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := tenancy.NewProvisioner(owner, a.Installation, set)
+	p := a.Fleet
 	var wait sync.WaitGroup
 	for range 4 {
 		wait.Go(func() {
@@ -102,8 +98,8 @@ func TestBuildMayBeRepeated(t *testing.T) {
 	}
 	wait.Wait()
 	var rows int
-	if err := owner.QueryRow(t.Context(), "select count(*) from central.tenant_migrations where tenant_id = $1", member.TenantID).Scan(&rows); err != nil || rows != len(set) {
-		t.Errorf("%d ledger rows, want %d, %v", rows, len(set), err)
+	if err := owner.QueryRow(t.Context(), "select count(*) from tenancy.applied join tenancy.schemas using (schema_name) where tenant_id = $1", member.TenantID).Scan(&rows); err != nil || rows != len(p.Set()) {
+		t.Errorf("%d ledger rows, want %d, %v", rows, len(p.Set()), err)
 	}
 	if err := p.Build(t.Context(), uuid.New()); !errors.Is(err, pgx.ErrNoRows) {
 		t.Errorf("a tenant that is not registered: %v", err)
@@ -129,14 +125,21 @@ func TestMigrate(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	runner := func() *migrate.Runner {
+		f, err := fleet.Load(t.Context(), fleet.Config{Owner: owner, URL: a.OwnerURL, Set: set})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return migrate.New(f)
+	}
+
 	// Two processes at once.
 	var wait sync.WaitGroup
 	var mu sync.Mutex
 	failed := map[string]int{}
 	for range 2 {
 		wait.Go(func() {
-			p := tenancy.NewProvisioner(owner, a.Installation, set)
-			_ = p.Migrate(t.Context(), tenancy.MigrateOptions{Workers: 2}, func(e tenancy.MigrateEvent) {
+			_ = runner().Run(t.Context(), migrate.Options{Workers: 2}, func(e migrate.Event) {
 				mu.Lock()
 				defer mu.Unlock()
 				if e.Err != nil {
@@ -149,13 +152,13 @@ func TestMigrate(t *testing.T) {
 	if len(failed) != 1 || failed["kurang-baik"] == 0 {
 		t.Errorf("failed: %v, want kurang-baik alone", failed)
 	}
-	p := tenancy.NewProvisioner(owner, a.Installation, set)
+	p := runner()
 	behind, err := p.Behind(t.Context(), "")
 	if err != nil || len(behind) != 1 || behind[0].Slug != "kurang-baik" || behind[0].Version != newest-1 {
 		t.Errorf("behind: %v, %v", behind, err)
 	}
 	var times int
-	if err := owner.QueryRow(t.Context(), "select count(*) from central.tenant_migrations where tenant_id = $1 and version = $2", good.TenantID, newest).Scan(&times); err != nil || times != 1 {
+	if err := owner.QueryRow(t.Context(), "select count(*) from tenancy.applied a join tenancy.schemas using (schema_name) where tenant_id = $1 and a.version = $2", good.TenantID, newest).Scan(&times); err != nil || times != 1 {
 		t.Errorf("the good one was migrated %d times, %v", times, err)
 	}
 
@@ -163,7 +166,7 @@ func TestMigrate(t *testing.T) {
 	if _, err := owner.Exec(t.Context(), "alter table "+pgx.Identifier{badSchema, "taxonomies"}.Sanitize()+" drop column note"); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Migrate(t.Context(), tenancy.MigrateOptions{Workers: 1}, nil); err != nil {
+	if err := p.Run(t.Context(), migrate.Options{Workers: 1}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if behind, err := p.Behind(t.Context(), ""); err != nil || len(behind) != 0 {

@@ -23,7 +23,7 @@ import (
 	"garment.id/homecore/platform/api"
 	"garment.id/homecore/platform/crypto"
 	"garment.id/homecore/platform/postgres"
-	"garment.id/homecore/tenancy"
+	"garment.id/homecore/tenancy/migrate"
 )
 
 type devCommand struct {
@@ -109,7 +109,12 @@ func (d *devCommand) serve(c *console, config app.Config, l net.Listener, r runt
 	if err := migrateCentral(c.ctx, config, owner, log, func(line string) { log.Debug(line) }); err != nil {
 		return err
 	}
-	if err := app.MigrateTenants(c.ctx, owner, tenancy.MigrateOptions{Workers: 4}, nil); err != nil {
+	f, err := app.LoadFleet(c.ctx, config, owner)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := migrate.New(f).Run(c.ctx, migrate.Options{Workers: 4}, nil); err != nil {
 		return err
 	}
 	a, err := app.New(c.ctx, config, app.Options{Version: buildVersion(), Log: log, Development: true})

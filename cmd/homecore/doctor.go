@@ -87,7 +87,7 @@ func (d *doctorCommand) examine(ctx context.Context, c *console, r *report) {
 	r.add("owner role", rights, "may create roles and schemas", "alter role … createrole, and let it own the database")
 	clock, err := examineClock(ctx, owner)
 	r.add("clock", err, clock, "synchronise the clocks (NTP): tokens expire by them")
-	s, err := app.MigrationStatus(ctx, owner)
+	s, err := app.MigrationStatus(ctx, config, owner)
 	if err == nil && (s.Central.Applied < s.Central.Available || len(s.Behind) > 0) {
 		err = fmt.Errorf("central at %d of %d, %d tenants behind", s.Central.Applied, s.Central.Available, len(s.Behind))
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"garment.id/homecore/cmd/homecore/app"
-	"garment.id/homecore/tenancy"
+	"garment.id/homecore/tenancy/migrate"
 )
 
 type migrateCommand struct {
@@ -55,7 +55,12 @@ func (m *migrateUp) Run(c *console) error {
 	}
 	terminal := isTerminal(c.err)
 	failed, done := 0, 0
-	err = app.MigrateTenants(c.ctx, owner, tenancy.MigrateOptions{Slug: m.Tenant, Workers: m.Workers}, func(e tenancy.MigrateEvent) {
+	fleet, err := app.LoadFleet(c.ctx, config, owner)
+	if err != nil {
+		return err
+	}
+	defer fleet.Close()
+	err = migrate.New(fleet).Run(c.ctx, migrate.Options{Slug: m.Tenant, Workers: m.Workers}, func(e migrate.Event) {
 		done = e.Total
 		if e.Err != nil {
 			failed++
@@ -83,8 +88,12 @@ func migrateCentral(ctx context.Context, config app.Config, owner *pgxpool.Pool,
 	if err := app.MigrateCentral(ctx, owner, log, report); err != nil {
 		return err
 	}
-	_, err := app.Install(ctx, config, owner)
-	return err
+	f, err := app.Install(ctx, config, owner)
+	if err != nil {
+		return err
+	}
+	f.Close()
+	return nil
 }
 
 type migrateStatus struct {
@@ -95,16 +104,17 @@ type migrateStatus struct {
 }
 
 func (m *migrateStatus) Run(c *console) error {
-	url, err := m.databaseURL(c)
+	environ, err := m.environ(c)
 	if err != nil {
 		return err
 	}
-	owner, err := app.OpenOwner(c.ctx, url)
+	config := app.LoadDatabases(environ)
+	owner, err := app.OpenOwner(c.ctx, config.DatabaseURL)
 	if err != nil {
 		return err
 	}
 	defer owner.Close()
-	s, err := app.MigrationStatus(c.ctx, owner)
+	s, err := app.MigrationStatus(c.ctx, config, owner)
 	if err != nil {
 		return err
 	}
@@ -112,7 +122,7 @@ func (m *migrateStatus) Run(c *console) error {
 		if err := app.TenantExists(c.ctx, owner, m.Tenant); err != nil {
 			return err
 		}
-		s.Behind = slices.DeleteFunc(s.Behind, func(b tenancy.Behind) bool { return b.Slug != m.Tenant })
+		s.Behind = slices.DeleteFunc(s.Behind, func(b migrate.Behind) bool { return b.Slug != m.Tenant })
 	}
 	if m.JSON {
 		return printJSON(c.out, s)

@@ -26,7 +26,7 @@ import (
 	"garment.id/homecore/cmd/homecore/app"
 	"garment.id/homecore/platform/crypto"
 	"garment.id/homecore/platform/postgres/pgtest"
-	"garment.id/homecore/tenancy"
+	"garment.id/homecore/tenancy/fleet"
 )
 
 const domain = "homecore.test"
@@ -128,7 +128,7 @@ func TestServeAndWork(t *testing.T) {
 func ownedDatabase(t *testing.T) (superURL, ownerURL string) {
 	t.Helper()
 	const owner, word = "homecore_binary_test", "owner"
-	var inst tenancy.Installation
+	var inst fleet.Installation
 	superURL = pgtest.Database(t, func(ctx context.Context, admin *pgx.Conn, _ string) error {
 		if inst.ID == "" {
 			return nil
@@ -142,7 +142,7 @@ func ownedDatabase(t *testing.T) (superURL, ownerURL string) {
 			return
 		}
 		defer pool.Close()
-		inst, _ = tenancy.LoadInstallation(context.Background(), pool) //nolint:errcheck // a test that failed early has none
+		inst, _ = fleet.LoadInstallation(context.Background(), pool) //nolint:errcheck // a test that failed early has none
 	})
 	admin := connect(t, superURL)
 	for _, s := range []string{

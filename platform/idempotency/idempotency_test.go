@@ -29,7 +29,7 @@ func open(t *testing.T) *database.DB {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := database.Migrate(t.Context(), owner, set, nil); err != nil {
+	if err := database.Migrate(t.Context(), owner, "central", set, nil); err != nil {
 		t.Fatal(err)
 	}
 	config, err := pgxpool.ParseConfig(url)

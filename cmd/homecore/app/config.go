@@ -37,11 +37,15 @@ type Config struct {
 	LogLevel            string        `env:"LOG_LEVEL" envDefault:"info"`                             // debug, info, warn or error.
 	ShutdownGrace       time.Duration `env:"SHUTDOWN_GRACE" envDefault:"20s"`                         // How long requests and jobs may finish after a stop is asked for.
 	CentralConns        int32         `env:"CENTRAL_CONNS" envDefault:"10"`                           // Connections to schema central in this process.
+	ClusterKind         string        `env:"CLUSTER_KIND" envDefault:"postgres"`                      // What the database is: postgres or citus; read only when it is first migrated.
 	TenantGroups        int           `env:"TENANT_GROUPS" envDefault:"8"`                            // Affinity groups of tenants; read only when the database is first migrated.
 	TenantConnsPerGroup int           `env:"TENANT_CONNS_PER_GROUP" envDefault:"2"`                   // Connections of each affinity group in this process.
 
 	Jobs     jobs.Config `envPrefix:"JOBS_"`
 	Identity identity.Config
+
+	// ClusterURLs has HOMECORE_CLUSTER_<NAME>_URL, the address of each cluster beside the main one, by its variable's name.
+	ClusterURLs map[string]string `env:"-"`
 }
 
 // Load reads the configuration from environ, which has the form of os.Environ. Its errors name the variables.
@@ -51,10 +55,27 @@ func Load(environ []string) (Config, error) {
 	if err := env.ParseWithOptions(&c, o); err != nil {
 		return c, fmt.Errorf("configuration: %w", inVariables(err, o))
 	}
+	c.ClusterURLs = clusterURLs(o.Environment)
 	if c.MetricsListen == "off" { // an empty variable counts as one that is not set
 		c.MetricsListen = ""
 	}
 	return c, c.check()
+}
+
+// LoadDatabases reads the databases' addresses and nothing else, for commands that only look at them.
+func LoadDatabases(environ []string) Config {
+	variables := env.ToMap(environ)
+	return Config{DatabaseURL: variables[Prefix+"DATABASE_URL"], ClusterURLs: clusterURLs(variables)}
+}
+
+func clusterURLs(variables map[string]string) map[string]string {
+	urls := map[string]string{}
+	for name, value := range variables {
+		if strings.HasPrefix(name, Prefix+"CLUSTER_") && strings.HasSuffix(name, "_URL") {
+			urls[name] = value
+		}
+	}
+	return urls
 }
 
 // inVariables says which variable is wrong where the library would name the field that it was for.
@@ -92,6 +113,8 @@ func (c Config) check() error {
 		return wrong("LOG_LEVEL", "want debug, info, warn or error")
 	case c.CentralConns < 6: // two long jobs hold two each, the job queue listens, and somebody wants to be answered
 		return wrong("CENTRAL_CONNS", "want 6 or more")
+	case c.ClusterKind != "postgres" && c.ClusterKind != "citus":
+		return wrong("CLUSTER_KIND", "want postgres or citus")
 	case c.TenantGroups < 1 || c.TenantGroups > 256:
 		return wrong("TENANT_GROUPS", "want 1 to 256")
 	case c.TenantConnsPerGroup < 1:

@@ -107,6 +107,9 @@ func variables(t *testing.T, s reflect.Type, prefix string, into map[string]stri
 			continue
 		}
 		name, options, _ := strings.Cut(tag, ",")
+		if name == "-" {
+			continue // a family of variables
+		}
 		byDef, ok := f.Tag.Lookup("envDefault")
 		switch {
 		case strings.Contains(options, "notEmpty"):

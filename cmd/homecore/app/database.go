@@ -18,6 +18,8 @@ import (
 	"garment.id/homecore/platform/database"
 	"garment.id/homecore/platform/jobs"
 	"garment.id/homecore/tenancy"
+	"garment.id/homecore/tenancy/fleet"
+	"garment.id/homecore/tenancy/migrate"
 )
 
 // rolePassword derives the password of a login role from the secret: none is stored anywhere.
@@ -64,8 +66,8 @@ func loginAs(databaseURL, role, password, application string) (*pgxpool.Config, 
 	return c, nil
 }
 
-func openCentral(ctx context.Context, c Config, inst tenancy.Installation, log *slog.Logger) (*database.DB, error) {
-	p, err := loginAs(c.DatabaseURL, inst.CentralRole(), rolePassword(c.Secret)(inst.CentralRole()), "homecore central")
+func openCentral(ctx context.Context, c Config, f *fleet.Fleet, log *slog.Logger) (*database.DB, error) {
+	p, err := loginAs(c.DatabaseURL, f.CentralRole(), rolePassword(c.Secret)(f.CentralRole()), "homecore central")
 	if err != nil {
 		return nil, err
 	}
@@ -74,15 +76,16 @@ func openCentral(ctx context.Context, c Config, inst tenancy.Installation, log *
 	return database.Open(ctx, p, log)
 }
 
-func openTenants(c Config, inst tenancy.Installation, log *slog.Logger, dial func(ctx context.Context, network, address string) (net.Conn, error), refused func(tenancy.Scope)) (*tenancy.DB, error) {
+func openTenants(c Config, f *fleet.Fleet, log *slog.Logger, dial func(ctx context.Context, network, address string) (net.Conn, error), refused func(tenancy.Scope)) (*tenancy.DB, error) {
 	password := rolePassword(c.Secret)
+	main := f.Main()
 	return tenancy.Open(tenancy.Config{
-		Cluster:       tenancy.DefaultCluster,
-		Groups:        inst.Groups,
+		Cluster:       main.Name,
+		Groups:        main.Groups,
 		ConnsPerGroup: c.TenantConnsPerGroup,
 		Connect: func(group int) (*pgx.ConnConfig, error) {
-			role := inst.GroupRole(group)
-			p, err := loginAs(c.DatabaseURL, role, password(role), "homecore tenants")
+			role := main.GroupRole(group)
+			p, err := loginAs(main.URL(), role, password(role), "homecore tenants")
 			if err != nil {
 				return nil, err
 			}
@@ -106,28 +109,36 @@ func MigrateCentral(ctx context.Context, owner *pgxpool.Pool, log *slog.Logger, 
 	if err != nil {
 		return err
 	}
-	if err := database.Migrate(ctx, owner, set, func(m migrations.Migration) { report("central  " + m.Name) }); err != nil {
+	if err := database.Migrate(ctx, owner, "central", set, func(m migrations.Migration) { report("central  " + m.Name) }); err != nil {
 		return err
 	}
 	return jobs.Migrate(ctx, owner, log)
 }
 
-// Install makes the login roles, or brings their rights up to date. It comes after every central migration.
-func Install(ctx context.Context, c Config, owner *pgxpool.Pool) (tenancy.Installation, error) {
-	return tenancy.Install(ctx, owner, c.TenantGroups, rolePassword(c.Secret))
+// Install makes what clusters need, or brings it up to date. It comes after every central migration.
+func Install(ctx context.Context, c Config, owner *pgxpool.Pool) (*fleet.Fleet, error) {
+	config, err := fleetConfig(c, owner)
+	if err != nil {
+		return nil, err
+	}
+	return fleet.Install(ctx, config, fleet.Cluster{Kind: fleet.Kind(c.ClusterKind), Groups: c.TenantGroups}, rolePassword(c.Secret))
 }
 
-// MigrateTenants brings every tenant, or the one of that slug, up to this binary. One that fails does not stop the others.
-func MigrateTenants(ctx context.Context, owner *pgxpool.Pool, o tenancy.MigrateOptions, report func(tenancy.MigrateEvent)) error {
-	inst, err := tenancy.LoadInstallation(ctx, owner)
+// LoadFleet reads which clusters there are.
+func LoadFleet(ctx context.Context, c Config, owner *pgxpool.Pool) (*fleet.Fleet, error) {
+	config, err := fleetConfig(c, owner)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	return fleet.Load(ctx, config)
+}
+
+func fleetConfig(c Config, owner *pgxpool.Pool) (fleet.Config, error) {
 	set, err := migrations.Load(migrations.Tenant)
-	if err != nil {
-		return err
-	}
-	return tenancy.NewProvisioner(owner, inst, set).Migrate(ctx, o, report)
+	return fleet.Config{
+		Owner: owner, URL: c.DatabaseURL, Open: OpenOwner, Set: set,
+		Refer: func(ref string) string { return c.ClusterURLs[ref] },
+	}, err
 }
 
 // Status is how far the migrations are.
@@ -137,12 +148,12 @@ type Status struct {
 		Available int `json:"available"`
 	} `json:"central"`
 	Tenant int              `json:"tenant_available"` // the newest migration a tenant can be at
-	Behind []tenancy.Behind `json:"tenants_behind"`
+	Behind []migrate.Behind `json:"tenants_behind"`
 }
 
 // MigrationStatus reads how far the migrations are. A database that has never been migrated is at 0.
-func MigrationStatus(ctx context.Context, owner *pgxpool.Pool) (Status, error) {
-	s := Status{Behind: []tenancy.Behind{}}
+func MigrationStatus(ctx context.Context, c Config, owner *pgxpool.Pool) (Status, error) {
+	s := Status{Behind: []migrate.Behind{}}
 	central, err := migrations.Load(migrations.Central)
 	if err != nil {
 		return s, err
@@ -159,14 +170,19 @@ func MigrationStatus(ctx context.Context, owner *pgxpool.Pool) (Status, error) {
 	if !there {
 		return s, nil
 	}
-	if s.Central.Applied, err = database.Version(ctx, owner); err != nil || s.Central.Applied == 0 {
+	// What is known of tenants is read the way the newest schema keeps it.
+	if s.Central.Applied, err = database.Version(ctx, owner, "central"); err != nil || s.Central.Applied < s.Central.Available {
 		return s, err
 	}
-	inst, err := tenancy.LoadInstallation(ctx, owner)
+	f, err := LoadFleet(ctx, c, owner)
 	if err != nil {
 		return s, err
 	}
-	s.Behind, err = tenancy.NewProvisioner(owner, inst, tenant).Behind(ctx, "")
+	defer f.Close()
+	behind, err := migrate.New(f).Behind(ctx, "")
+	if len(behind) > 0 {
+		s.Behind = behind
+	}
 	return s, err
 }
 

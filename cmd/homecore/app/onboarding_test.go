@@ -152,7 +152,7 @@ func TestInterruptedOnboarding(t *testing.T) {
 		}
 		defer tx.Rollback(ctx) //nolint:errcheck // after a commit it has nothing to do
 		// The schema and its tables are made, and then the ledger cannot be written.
-		if _, err := tx.Exec(ctx, "lock table central.tenant_migrations in share mode"); err != nil {
+		if _, err := tx.Exec(ctx, "lock table tenancy.applied in share mode"); err != nil {
 			t.Fatal(err)
 		}
 		person := a.SignUp(t)
@@ -186,12 +186,13 @@ func TestInterruptedOnboarding(t *testing.T) {
 		person := a.SignUp(t)
 		m := person.Onboard(t, "terlantar")
 		var id uuid.UUID
+		var schema string
 		conn, err := pgx.Connect(t.Context(), a.OwnerURL)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close(t.Context()) //nolint:errcheck // nothing is left to lose
-		if err := conn.QueryRow(t.Context(), "select id from central.onboardings where tenant_id = $1", m.TenantID).Scan(&id); err != nil {
+		if err := conn.QueryRow(t.Context(), "select o.id, schema_name from central.onboardings o join central.tenants t on t.id = tenant_id where tenant_id = $1", m.TenantID).Scan(&id, &schema); err != nil {
 			t.Fatal(err)
 		}
 		// As it is left by a process that ended after the schema: no contents, not active, and no job.
@@ -200,7 +201,7 @@ func TestInterruptedOnboarding(t *testing.T) {
 			fmt.Sprintf(`update central.onboardings set status = 'running', updated_at = '%s',
 				steps = '[{"name":"schema","status":"done"},{"name":"contents","status":"running"},{"name":"activate","status":"pending"}]' where id = '%s'`,
 				time.Now().Add(-time.Minute).UTC().Format(time.RFC3339), id),
-			fmt.Sprintf("truncate t_%s.members, t_%[1]s.roles cascade", strings.ReplaceAll(m.TenantID.String(), "-", "")),
+			fmt.Sprintf("truncate %s.members, %[1]s.roles cascade", schema),
 			"delete from central.river_job",
 			"insert into central.river_job (kind, args, max_attempts, queue, state) values ('tenants.resume', '{}', 1, 'default', 'available')",
 		)

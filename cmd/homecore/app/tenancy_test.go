@@ -144,7 +144,7 @@ func TestTenantsThatAreShut(t *testing.T) {
 			t.Fatal(err)
 		}
 		way := map[string]string{"revoke": "from", "grant": "to"}[verb]
-		return fmt.Sprintf("%s %s %s %s", verb, a.Installation.TenantRole(m.TenantID), way, a.Installation.GroupRole(int(tenant.LoginGroup)))
+		return fmt.Sprintf("%s %s %s %s", verb, tenant.RoleName, way, a.Fleet.Main().GroupRole(int(tenant.LoginGroup)))
 	}
 
 	t.Run("a suspended one refuses within three seconds, and serves again once resumed", func(t *testing.T) {

@@ -26,6 +26,7 @@ import (
 	"garment.id/homecore/platform/jobs"
 	"garment.id/homecore/platform/mail"
 	"garment.id/homecore/tenancy"
+	"garment.id/homecore/tenancy/fleet"
 )
 
 // Options are what is not configuration.
@@ -50,6 +51,7 @@ type App struct {
 	Masters    *masterdata.Service
 	Taxonomies *taxonomies.Service
 	Registry   *tenancy.Registry
+	Fleet      *fleet.Fleet
 
 	owner   *pgxpool.Pool
 	central *database.DB
@@ -69,12 +71,12 @@ func New(ctx context.Context, c Config, o Options) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	inst, err := tenancy.LoadInstallation(ctx, owner)
+	f, err := LoadFleet(ctx, c, owner)
 	if err != nil {
 		owner.Close()
 		return nil, err
 	}
-	a, err := build(ctx, c, o, owner, inst)
+	a, err := build(ctx, c, o, owner, f)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +94,15 @@ func Routes(c Config, o Options) (*api.Router, error) {
 		return nil, err
 	}
 	o.Development = true
-	a, err := build(context.Background(), c, o, owner, tenancy.Installation{ID: "none", Groups: 1})
+	config, err := fleetConfig(c, owner)
+	if err != nil {
+		return nil, err
+	}
+	f, err := fleet.New(context.Background(), config, fleet.Installation{ID: "none"}, []fleet.Cluster{{Name: tenancy.DefaultCluster, Groups: 1}})
+	if err != nil {
+		return nil, err
+	}
+	a, err := build(context.Background(), c, o, owner, f)
 	if err != nil {
 		return nil, err
 	}
@@ -101,11 +111,11 @@ func Routes(c Config, o Options) (*api.Router, error) {
 }
 
 // build makes every object, top to bottom.
-func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, inst tenancy.Installation) (_ *App, err error) {
+func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, f *fleet.Fleet) (_ *App, err error) {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
-	a := &App{Config: c, Metrics: prometheus.NewRegistry(), owner: owner}
+	a := &App{Config: c, Metrics: prometheus.NewRegistry(), owner: owner, Fleet: f}
 	defer func() {
 		if err != nil {
 			a.Close()
@@ -114,7 +124,7 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, inst t
 	a.Metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	// Databases: the owner for DDL, schema central, the tenants.
-	if a.central, err = openCentral(ctx, c, inst, o.Log); err != nil {
+	if a.central, err = openCentral(ctx, c, f, o.Log); err != nil {
 		return nil, err
 	}
 	schema, err := migrations.Load(migrations.Central)
@@ -122,14 +132,10 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, inst t
 		return nil, err
 	}
 	a.newest = len(schema)
-	set, err := migrations.Load(migrations.Tenant)
-	if err != nil {
-		return nil, err
-	}
-	a.Registry = tenancy.NewRegistry(a.central, c.BaseDomain, len(set))
+	a.Registry = tenancy.NewRegistry(a.central, c.BaseDomain, len(f.Set()))
 	// A tenant that the database shuts out has changed: the next request reads why, rather than what was known.
 	forget := func(s tenancy.Scope) { a.Registry.Forget(tenancy.Tenant{ID: s.Tenant(), Slug: s.Slug()}) }
-	if a.tenants, err = openTenants(c, inst, o.Log, o.DialTenants, forget); err != nil {
+	if a.tenants, err = openTenants(c, f, o.Log, o.DialTenants, forget); err != nil {
 		return nil, err
 	}
 	queue, err := jobs.NewQueue(a.central, o.Log)
@@ -142,7 +148,6 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, inst t
 	}
 
 	// Tenancy.
-	provisioner := tenancy.NewProvisioner(a.owner, inst, set)
 	directory := tenants.NewDirectory(a.central, c.Origin())
 
 	// Modules of the tenants' schemas.
@@ -160,7 +165,7 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, inst t
 	}
 	a.Masters = masterdata.New(masterdata.Deps{DB: a.central, Clock: o.Clock})
 	a.Tenants = tenants.New(tenants.Deps{
-		DB: a.central, Queue: queue, Registry: a.Registry, Directory: directory, Installation: inst, Build: provisioner.Build,
+		DB: a.central, Queue: queue, Registry: a.Registry, Directory: directory, Build: f.Build,
 		// What a new tenant starts with, in one transaction of its schema.
 		Seed: func(ctx context.Context, owner uuid.UUID) error {
 			masters, err := a.Masters.Active(ctx)
@@ -212,14 +217,13 @@ func (a *App) Close() {
 	if a.central != nil {
 		a.central.Close()
 	}
-	if a.owner != nil {
-		a.owner.Close()
-	}
+	a.Fleet.Close()
+	a.owner.Close()
 }
 
 // ready says whether this process can serve: the database answers, and schema central is not older than the binary.
 func (a *App) ready(ctx context.Context) error {
-	version, err := database.Version(ctx, a.central.Pool())
+	version, err := database.Version(ctx, a.central.Pool(), "central")
 	if err != nil {
 		return err
 	}

@@ -32,11 +32,10 @@ type Registry interface {
 
 // Deps is everything the module uses.
 type Deps struct {
-	DB           *database.DB
-	Queue        Queue
-	Registry     Registry
-	Directory    *Directory
-	Installation tenancy.Installation
+	DB        *database.DB
+	Queue     Queue
+	Registry  Registry
+	Directory *Directory
 	// Build makes the tenant's schema, or finds it made.
 	Build func(ctx context.Context, tenantID uuid.UUID) error
 	// Seed gives a new tenant what it starts with; ctx has entered it. It may be repeated.

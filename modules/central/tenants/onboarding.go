@@ -77,13 +77,12 @@ func (s *Service) Onboard(ctx context.Context, user uuid.UUID, d Draft) (*Onboar
 	}
 	now := s.Clock().UTC()
 	tenant := &tenancy.Tenant{
-		ID: id, Slug: d.Slug, Name: d.Name, Status: tenancy.Requested,
+		ID: id, Slug: d.Slug, Name: d.Name, Status: tenancy.Requested, StatusChangedAt: now, Cluster: tenancy.DefaultCluster,
 		Country: d.Country, Currency: d.Currency, Timezone: d.Timezone, Locale: d.Locale, CreatedAt: now, UpdatedAt: now,
 	}
 	if d.Plan != "" {
 		tenant.Plan = &d.Plan
 	}
-	s.Installation.Place(tenant)
 	if id, err = uuid.NewV7(); err != nil {
 		return nil, fmt.Errorf("make an id: %w", err)
 	}

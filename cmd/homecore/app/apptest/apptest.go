@@ -28,7 +28,7 @@ import (
 	"garment.id/homecore/migrations"
 	"garment.id/homecore/platform/crypto"
 	"garment.id/homecore/platform/postgres/pgtest"
-	"garment.id/homecore/tenancy"
+	"garment.id/homecore/tenancy/fleet"
 )
 
 // App is a running HomeCore.
@@ -37,7 +37,7 @@ type App struct {
 	URL          string // of the HTTP server; requests to it name their host
 	OwnerURL     string // the database, as the role that owns it
 	SuperURL     string // the database, as superuser
-	Installation tenancy.Installation
+	Installation fleet.Installation
 }
 
 // Option changes how the app is started.
@@ -127,16 +127,19 @@ func install(t testing.TB, a *App, c app.Config) {
 		t.Fatal(err)
 	}
 	defer owner.Close()
-	if a.Installation, err = app.Install(t.Context(), c, owner); err != nil {
+	f, err := app.Install(t.Context(), c, owner)
+	if err != nil {
 		t.Fatal(err)
 	}
+	a.Installation = f.Installation
+	f.Close()
 }
 
 // template is a database with schema central, without an installation: roles belong to the server, so each clone makes its own.
 func template(t testing.TB) pgtest.Template {
 	t.Helper()
 	h := sha256.New()
-	for _, set := range []migrations.Set{migrations.Central, migrations.Tenant} {
+	for _, set := range []migrations.Set{migrations.Central, migrations.Cluster, migrations.Tenant} {
 		all, err := migrations.Load(set)
 		if err != nil {
 			t.Fatal(err)
