@@ -102,7 +102,7 @@ func dataDirFor(t *testing.T, line string) []string {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	for _, command := range []string{
-		"", "dev", "serve", "work", "migrate", "migrate up", "migrate status", "operators", "operators grant", "operators revoke", "operators list",
+		"", "dev", "serve", "work", "migrate", "migrate up", "migrate status", "tenants", "tenants list", "operators", "operators grant", "operators revoke", "operators list",
 		"openapi", "doctor", "version",
 	} {
 		t.Run("homecore "+command, func(t *testing.T) {
