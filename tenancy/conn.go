@@ -40,10 +40,17 @@ type conn struct {
 	open   *rows // a result being read; nothing else can be sent
 	broken error // why the connection must not be used again
 
-	refused func(Scope) // told of each refused entry; may be nil
-
+	shared   bool
+	enterSQL [4]string
 	entering Scope // whose parameters enter holds
 	enter    [][]byte
+	form     string
+
+	served map[string]struct{} // schemas: each costs the backend memory that it keeps
+	limit  int
+
+	lane *lane
+	held bool // a call that has returned still uses the connection: whoever hands it back releases the lane
 }
 
 // PrepareContext sends nothing: statements are prepared with the pipeline that first runs them, as the tenant that does.
@@ -67,6 +74,7 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	if err != nil {
 		return nil, err
 	}
+	c.held = true
 	return r, nil
 }
 
@@ -75,7 +83,7 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	if err != nil {
 		return nil, err
 	}
-	if !c.IsValid() {
+	if !c.usable() {
 		return nil, driver.ErrBadConn
 	}
 	begin, err := beginSQL(opts)
@@ -83,6 +91,7 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 		return nil, err
 	}
 	c.tx = &tx{c: c, ctx: ctx, scope: scope, begin: begin}
+	c.held = true
 	return c.tx, nil
 }
 
@@ -113,20 +122,36 @@ func (c *conn) CheckNamedValue(v *driver.NamedValue) error {
 	return nil
 }
 
-// IsValid says whether the connection may serve another tenant: nothing open, nothing pending, nothing in doubt.
+// IsValid is called when the connection comes back to its pool. It may stay there if it can serve another tenant, and has not
+// served so many that its backend's memory is better given back.
 func (c *conn) IsValid() bool {
+	c.unhold()
+	return c.usable() && len(c.served) < c.limit
+}
+
+// unhold releases the lane for a call that kept the connection beyond its return.
+func (c *conn) unhold() {
+	if c.held {
+		c.held = false
+		c.lane.release()
+	}
+}
+
+// usable says whether the connection may be used for a tenant: nothing open, nothing pending, nothing in doubt.
+func (c *conn) usable() bool {
 	return c.broken == nil && c.tx == nil && c.open == nil && !c.pg.IsClosed() && c.pg.TxStatus() == 'I'
 }
 
 // ResetSession discards a connection that the server has meanwhile closed, before anything is sent on it.
 func (c *conn) ResetSession(ctx context.Context) error {
-	if !c.IsValid() || !alive(ctx, c.pg) {
+	if !c.usable() || !alive(ctx, c.pg) {
 		return driver.ErrBadConn
 	}
 	return nil
 }
 
 func (c *conn) Close() error {
+	c.unhold()
 	ctx, cancel := context.WithTimeout(context.Background(), cancelLimit)
 	defer cancel()
 	return c.pg.Close(ctx)

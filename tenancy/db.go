@@ -1,11 +1,12 @@
 package tenancy
 
 import (
+	"cmp"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -15,17 +16,29 @@ import (
 	"garment.id/homecore/platform/database"
 )
 
-// Config says how to reach one cluster of tenants.
+// Config says how to reach the tenants.
 type Config struct {
-	Cluster       string                                   // its name, DefaultCluster unless given; scopes of other clusters are refused
-	Groups        int                                      // affinity groups, each with its own login role
-	ConnsPerGroup int                                      // connections in each group
-	Connect       func(group int) (*pgx.ConnConfig, error) // how to log in as the group's role
-	Pooler        bool                                     // behind a transaction pooler: nothing outlives a transaction, so nothing is prepared
-	Statements    int                                      // prepared statements kept per connection, 512 unless given
-	Refused       func(Scope)                              // told when the database refuses to enter a tenant: what is known of it is out of date
-	SlowQuery     time.Duration                            // statements slower than this are logged, without their values; 0 logs none
-	Logger        *slog.Logger                             // slog.Default unless given
+	Clusters []Cluster
+
+	// Renew reads a tenant anew after the database refused to enter it, and returns where it is now or why it may not be
+	// entered: Registry.Renew. Without one a refusal is InMaintenance, and nothing is tried twice.
+	Renew func(ctx context.Context, old Scope) (Scope, error)
+
+	Wait       time.Duration // the longest a statement waits for a connection, 5 s unless given; then ErrExhausted
+	Statements int           // prepared statements kept per connection, 512 unless given
+	Tenants    int           // tenants a connection serves before it is replaced by a fresh one, 2,000 unless given
+	SlowQuery  time.Duration // statements slower than this are logged, without their values; 0 logs none
+	Logger     *slog.Logger  // slog.Default unless given
+}
+
+// Cluster says how to reach one cluster of tenants.
+type Cluster struct {
+	Name    string                                   // DefaultCluster unless given; scopes of clusters that are not listed are refused
+	Groups  int                                      // affinity groups, each with its own login role
+	Conns   int                                      // connections to each group; one more is opened while a tenant keeps them busy
+	Connect func(group int) (*pgx.ConnConfig, error) // how to log in as the group's role
+	Pooler  bool                                     // behind a transaction pooler: nothing outlives a transaction, so nothing is prepared
+	Shared  bool                                     // kind citus: all tenants share the login role, and entering one checks its right to the schema
 }
 
 // DB is the tenants' database. Whose rows it reaches is decided by the Scope in each call's context, and by nothing else.
@@ -36,15 +49,20 @@ type DB struct {
 
 // Open prepares the pools of every group; it connects nowhere yet.
 func Open(cfg Config) (*DB, error) {
-	if cfg.Groups < 1 || cfg.ConnsPerGroup < 1 || cfg.Connect == nil || cfg.Statements < 0 {
-		return nil, errors.New("tenancy: Config needs Groups, ConnsPerGroup and Connect")
+	cfg.Clusters = slices.Clone(cfg.Clusters)
+	for i := range cfg.Clusters {
+		c := &cfg.Clusters[i]
+		if c.Groups < 1 || c.Conns < 1 || c.Connect == nil {
+			return nil, errors.New("tenancy: a Cluster needs Groups, Conns and Connect")
+		}
+		c.Name = cmp.Or(c.Name, DefaultCluster)
 	}
-	if cfg.Cluster == "" {
-		cfg.Cluster = DefaultCluster
+	if cfg.Statements < 0 || cfg.Tenants < 0 || cfg.Wait < 0 {
+		return nil, errors.New("tenancy: Config has a negative limit")
 	}
-	if cfg.Statements == 0 {
-		cfg.Statements = 512
-	}
+	cfg.Statements = cmp.Or(cfg.Statements, 512)
+	cfg.Tenants = cmp.Or(cfg.Tenants, 2000)
+	cfg.Wait = cmp.Or(cfg.Wait, 5*time.Second)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
@@ -68,13 +86,24 @@ func Open(cfg Config) (*DB, error) {
 // Close closes every connection, after the queries that are running.
 func (db *DB) Close() error { return db.router.close() }
 
-// Stats returns the state of the pools, one per group.
-func (db *DB) Stats() []sql.DBStats {
-	stats := make([]sql.DBStats, len(db.router.groups))
-	for i, group := range db.router.groups {
-		stats[i] = group.Stats()
+// Stats is the state of one group's connections.
+type Stats struct {
+	Cluster string
+	Group   int
+	Open    int // connections
+	InUse   int
+	Waiting int // calls that wait for a connection
+}
+
+// Stats returns the state of every group.
+func (db *DB) Stats() []Stats {
+	var all []Stats
+	for name, groups := range db.router.clusters {
+		for i, g := range groups {
+			all = append(all, g.stats(name, i))
+		}
 	}
-	return stats
+	return all
 }
 
 // txKey is per DB, so that a transaction on one database is never joined by work on another.
@@ -95,7 +124,8 @@ func (db *DB) Gorm(ctx context.Context) *gorm.DB {
 
 // Tx runs fn in a transaction of ctx's tenant: it commits when fn returns nil, and rolls back when fn fails or panics.
 // Inside another Tx on this DB it joins that one, whose outermost fn then decides. The context given to fn carries the
-// transaction; it costs a round trip only when a statement is sent.
+// transaction; it costs a round trip only when a statement is sent. fn is called a second time, with another Scope, if the
+// database refused its first statement because the tenant had moved.
 func (db *DB) Tx(ctx context.Context, fn func(ctx context.Context) error) error {
 	scope, err := Current(ctx)
 	if err != nil {
@@ -107,6 +137,19 @@ func (db *DB) Tx(ctx context.Context, fn func(ctx context.Context) error) error 
 		}
 		return fn(ctx)
 	}
+	err = db.begin(ctx, scope, fn)
+	if err != nil {
+		// Refused with its first statement, so nothing of it was executed.
+		if again, why := db.router.again(ctx, err); why != nil {
+			err = why
+		} else if scope, err = Current(again); err == nil {
+			err = db.begin(again, scope, fn)
+		}
+	}
+	return err
+}
+
+func (db *DB) begin(ctx context.Context, scope Scope, fn func(ctx context.Context) error) error {
 	return db.gorm.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		return fn(context.WithValue(ctx, txKey{db}, openTx{scope: scope, gorm: tx}))
 	})

@@ -23,41 +23,75 @@ const (
 // endLimit bounds COMMIT and ROLLBACK, which no longer listen to the caller's context.
 const endLimit = 30 * time.Second
 
-// The statements every connection prepares when it is made. The values travel as parameters: no SQL is ever built from a
-// tenant's data. A setting made with is_local = true ends with the transaction, and so leaves nothing for the next tenant.
-const (
-	enterSQL = `select pg_catalog.set_config('search_path', $1, true), pg_catalog.set_config('role', $2, true)`
+// enterSQL is the statement that enters a tenant. The values travel as parameters: no SQL is ever built from a tenant's data. A
+// setting made with is_local = true ends with the transaction, and so leaves nothing for the next tenant. It returns no row:
+// its conditions are all evaluated, and none holds.
+//
+// The role's own limits stay in force unless the Scope has stricter ones, so there are several forms.
+func enterSQL(shared, timeout, readOnly bool) string {
+	sql := `select where pg_catalog.set_config('search_path', $1, true) is null or pg_catalog.set_config('application_name', $2, true) is null`
+	if shared {
+		// No role to become, so no membership that could be missing: the right to use the schema is the gate.
+		sql += ` or 1 / pg_catalog.has_schema_privilege($3, 'usage')::int = 0`
+	} else {
+		sql += ` or pg_catalog.set_config('role', $3, true) is null`
+	}
+	if readOnly {
+		sql += ` or pg_catalog.set_config('transaction_read_only', 'on', true) is null`
+	}
+	if timeout {
+		sql += ` or pg_catalog.set_config('statement_timeout', $4, true) is null`
+	}
+	return sql
+}
 
-	// The role's own limits stay in force unless the Scope has stricter ones, so there are several forms.
-	enterTimeoutSQL  = enterSQL + `, pg_catalog.set_config('statement_timeout', $3, true)`
-	enterReadOnlySQL = enterSQL + `, pg_catalog.set_config('transaction_read_only', 'on', true)`
-	enterBothSQL     = enterTimeoutSQL + `, pg_catalog.set_config('transaction_read_only', 'on', true)`
-)
+// enterForm says which form of enterSQL a Scope needs.
+func (s *Scope) enterForm() int {
+	form := 0
+	if s.timeout > 0 {
+		form |= 1
+	}
+	if s.readOnly {
+		form |= 2
+	}
+	return form
+}
 
-var fixedSQL = [...]string{enterSQL, enterTimeoutSQL, enterReadOnlySQL, enterBothSQL, "begin", "commit", "rollback"}
+// fixedSQL are the statements every connection prepares when it is made: the four forms of enter, and those of transactions.
+func fixedSQL(shared bool) []string {
+	sql := make([]string, 0, 7)
+	for form := range 4 {
+		sql = append(sql, enterSQL(shared, form&1 != 0, form&2 != 0))
+	}
+	return append(sql, "begin", "commit", "rollback")
+}
 
 // connector makes the connections of one affinity group.
 type connector struct {
 	config   *pgx.ConnConfig
 	named    bool // prepared statements have names
 	capacity int
+	tenants  int
+	shared   bool
 	known    *descriptions
-	refused  func(Scope)
+	lane     *lane
 }
 
-func newConnector(config *pgx.ConnConfig, cfg Config, known *descriptions) *connector {
+func newConnector(config *pgx.ConnConfig, cfg Config, cluster Cluster, known *descriptions, l *lane) *connector {
 	config = config.Copy()
 	// Values in text format are read as ISO dates and UTC, whatever the database was configured to prefer.
 	for name, value := range map[string]string{"timezone": "UTC", "datestyle": "ISO, MDY", "intervalstyle": "postgres"} {
 		config.RuntimeParams[name] = value
 	}
-	if cfg.Pooler {
+	if cluster.Pooler {
 		delete(config.RuntimeParams, "intervalstyle") // PgBouncer refuses the ones it does not track
 	}
 	config.BuildContextWatcherHandler = func(pg *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: pg, CancelRequestDelay: cancelDelay, DeadlineDelay: cancelLimit}
 	}
-	return &connector{config: config, named: !cfg.Pooler, capacity: cfg.Statements, known: known, refused: cfg.Refused}
+	return &connector{
+		config: config, named: !cluster.Pooler, capacity: cfg.Statements, tenants: cfg.Tenants, shared: cluster.Shared, known: known, lane: l,
+	}
 }
 
 // Connect logs in as the group's role, which by itself can reach nothing.
@@ -71,11 +105,14 @@ func (cn *connector) Connect(ctx context.Context) (driver.Conn, error) {
 		types: pc.TypeMap(),
 		named: cn.named,
 		stmts: newLRU[statementKey, *statement](cn.capacity),
-		known: cn.known, refused: cn.refused,
-		fixed: make(map[string]*pgconn.StatementDescription, len(fixedSQL)),
+		known: cn.known, lane: cn.lane, shared: cn.shared,
+		served: make(map[string]struct{}), limit: cn.tenants,
+		fixed: make(map[string]*pgconn.StatementDescription),
 	}
+	fixed := fixedSQL(cn.shared)
+	copy(c.enterSQL[:], fixed)
 	if c.named {
-		if err := c.prepareFixed(ctx); err != nil {
+		if err := c.prepareFixed(ctx, fixed); err != nil {
 			return nil, errors.Join(fmt.Errorf("prepare a new connection: %w", err), c.Close())
 		}
 	}
@@ -91,16 +128,16 @@ func (noDriver) Open(string) (driver.Conn, error) {
 	return nil, errors.New("tenancy: use tenancy.Open")
 }
 
-// prepareFixed prepares all of fixedSQL in one round trip.
-func (c *conn) prepareFixed(ctx context.Context) error {
+// prepareFixed prepares them in one round trip.
+func (c *conn) prepareFixed(ctx context.Context, fixed []string) error {
 	p := c.pg.StartPipeline(ctx)
-	for i, sql := range fixedSQL {
+	for i, sql := range fixed {
 		p.SendPrepare(fmt.Sprintf("hc_%d", i), sql, nil)
 	}
 	if err := p.Sync(); err != nil {
 		return err
 	}
-	for i, sql := range fixedSQL {
+	for i, sql := range fixed {
 		result, err := p.GetResults()
 		if err != nil {
 			return errors.Join(err, p.Close())
@@ -113,4 +150,4 @@ func (c *conn) prepareFixed(ctx context.Context) error {
 }
 
 // types used by enter when nothing is prepared.
-var textOIDs = []uint32{pgtype.TextOID, pgtype.TextOID, pgtype.TextOID}
+var textOIDs = []uint32{pgtype.TextOID, pgtype.TextOID, pgtype.TextOID, pgtype.TextOID}

@@ -198,8 +198,8 @@ func TestScopeSaysWhatItWasMadeWith(t *testing.T) {
 	if s.path != `"a""b", pg_temp` {
 		t.Errorf("search_path %s", s.path)
 	}
-	if s.timeoutText != "1" {
-		t.Errorf("a timeout below a millisecond is %q, not 1: 0 would be none", s.timeoutText)
+	if text := string(s.enterParams(false)[3]); text != "1" {
+		t.Errorf("a timeout below a millisecond is %q, not 1: 0 would be none", text)
 	}
 	if got, err := Current(With(t.Context(), s)); err != nil || got != s {
 		t.Error(got, err)

@@ -113,15 +113,15 @@ func (w *world) open(t testing.TB, conns int, options ...func(*Config)) (*DB, *w
 	t.Helper()
 	counted := &wire{}
 	cfg := Config{
-		Groups: w.groups, ConnsPerGroup: conns, Logger: slog.New(slog.DiscardHandler),
-		Connect: func(group int) (*pgx.ConnConfig, error) {
+		Clusters: []Cluster{{Groups: w.groups, Conns: conns, Connect: func(group int) (*pgx.ConnConfig, error) {
 			config, err := w.connect(group)
 			if err == nil {
 				config.DialFunc = counted.dial
 				config.AfterConnect = func(context.Context, *pgconn.PgConn) error { counted.conns.Add(1); return nil }
 			}
 			return config, err
-		},
+		}}},
+		Logger: slog.New(slog.DiscardHandler),
 	}
 	for _, option := range options {
 		option(&cfg)
@@ -138,7 +138,7 @@ func (w *world) open(t testing.TB, conns int, options ...func(*Config)) (*DB, *w
 	return db, counted
 }
 
-func pooler(cfg *Config) { cfg.Pooler = true }
+func pooler(cfg *Config) { cfg.Clusters[0].Pooler = true }
 
 // wire counts what goes over the connections of a DB.
 type wire struct {

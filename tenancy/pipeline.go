@@ -61,7 +61,7 @@ func (c *conn) admit(ctx context.Context) (Scope, error) {
 		return scope, err
 	}
 	switch {
-	case c.tx == nil && !c.IsValid():
+	case c.tx == nil && !c.usable():
 		return scope, driver.ErrBadConn
 	case c.tx != nil && c.tx.scope != scope:
 		return scope, ErrTenantMismatch
@@ -171,27 +171,12 @@ func (c *conn) start(cl *call) (p *pgconn.Pipeline, sent int, err error) {
 		c.sendFixed(p, c.tx.begin, nil)
 		sent++
 	}
-	enter, params := c.enterFor(cl.scope)
-	c.sendFixed(p, enter, params)
+	if c.entering != cl.scope {
+		c.entering, c.enter, c.form = cl.scope, cl.scope.enterParams(c.shared), c.enterSQL[cl.scope.enterForm()]
+		c.served[cl.scope.schema] = struct{}{}
+	}
+	c.sendFixed(p, c.form, c.enter)
 	return p, sent + 1, nil
-}
-
-func (c *conn) enterFor(s Scope) (sql string, params [][]byte) {
-	if c.entering != s {
-		c.entering, c.enter = s, [][]byte{[]byte(s.path), []byte(s.role)}
-		if s.timeout > 0 {
-			c.enter = append(c.enter, []byte(s.timeoutText))
-		}
-	}
-	switch {
-	case s.timeout > 0 && s.readOnly:
-		return enterBothSQL, c.enter
-	case s.timeout > 0:
-		return enterTimeoutSQL, c.enter
-	case s.readOnly:
-		return enterReadOnlySQL, c.enter
-	}
-	return enterSQL, c.enter
 }
 
 func (c *conn) sendFixed(p *pgconn.Pipeline, sql string, params [][]byte) {
@@ -207,11 +192,11 @@ func (c *conn) entered(cl *call, p *pgconn.Pipeline, sent int) error {
 	for range sent {
 		result, err := p.GetResults()
 		if err != nil {
-			return c.refusal(cl.scope, err)
+			return refusal(cl.scope, err)
 		}
 		if reader, ok := result.(*pgconn.ResultReader); ok {
 			if _, err := reader.Close(); err != nil {
-				return c.refusal(cl.scope, err)
+				return refusal(cl.scope, err)
 			}
 		}
 	}

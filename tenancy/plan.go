@@ -76,7 +76,7 @@ func (c *conn) describe(cl *call) error {
 func (c *conn) again(cl *call, cause error) (*rows, error) {
 	c.forget(cl.key)
 	c.known.forget(cl.key)
-	if c.tx != nil || !c.IsValid() {
+	if c.tx != nil || !c.usable() {
 		return nil, cause
 	}
 	old := cl.stmt.description

@@ -153,6 +153,20 @@ func (r *Registry) EnterNew(ctx context.Context, id uuid.UUID) (context.Context,
 	return With(ctx, e.scope()), nil
 }
 
+// Renew reads a tenant anew after the database refused to enter it, and returns where it is now.
+func (r *Registry) Renew(ctx context.Context, old Scope) (Scope, error) {
+	r.Forget(Tenant{ID: old.tenant, Slug: old.slug})
+	ctx, err := r.Enter(ctx, old.tenant)
+	if err != nil {
+		return Scope{}, err
+	}
+	now, err := Current(ctx)
+	if err == nil && now == old {
+		return Scope{}, InMaintenance
+	}
+	return now, err
+}
+
 // Forget makes the next request read the tenant anew.
 func (r *Registry) Forget(t Tenant) {
 	r.bySlug.Invalidate(t.Slug)

@@ -6,111 +6,214 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"time"
 
 	"gorm.io/gorm"
 )
 
 var (
-	_ gorm.ConnPool   = (*router)(nil)
-	_ gorm.TxBeginner = (*router)(nil)
+	_ gorm.ConnPool         = (*router)(nil)
+	_ gorm.ConnPoolBeginner = (*router)(nil)
 )
 
-// router is the connection pool GORM is given: it sends each call to the group of the tenant in its context.
+// router is the connection pool GORM is given: it sends each call to the cluster and group of the tenant in its context, and
+// once more if the tenant had gone elsewhere.
 type router struct {
-	cluster string
-	groups  []*sql.DB
-	refused *sql.DB // answers a call that has no pool; see QueryRowContext
+	clusters map[string][]*group
+	renew    func(context.Context, Scope) (Scope, error)
+	wait     time.Duration
+	refused  *sql.DB // answers a call that gets no lane; see QueryRowContext
 }
 
 func newRouter(cfg Config) (*router, error) {
-	r := &router{cluster: cfg.Cluster}
-	known := newDescriptions()
-	for group := range cfg.Groups {
-		config, err := cfg.Connect(group)
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("configure group %d of cluster %q: %w", group, cfg.Cluster, err), r.close())
+	r := &router{clusters: make(map[string][]*group), renew: cfg.Renew, wait: cfg.Wait}
+	for _, cluster := range cfg.Clusters {
+		known := newDescriptions()
+		var groups []*group
+		for i := range cluster.Groups {
+			config, err := cluster.Connect(i)
+			if err != nil {
+				return nil, errors.Join(fmt.Errorf("configure group %d of cluster %q: %w", i, cluster.Name, err), r.close())
+			}
+			groups = append(groups, newGroup(cluster.Conns, func(_ *group, l *lane) *sql.DB {
+				return sql.OpenDB(newConnector(config, cfg, cluster, known, l))
+			}))
 		}
-		pool := sql.OpenDB(newConnector(config, cfg, known))
-		pool.SetMaxOpenConns(cfg.ConnsPerGroup)
-		pool.SetMaxIdleConns(cfg.ConnsPerGroup)
-		r.groups = append(r.groups, pool)
+		r.clusters[cluster.Name] = groups
 	}
-	r.refused = sql.OpenDB(refuser{r})
+	r.refused = sql.OpenDB(refuser{})
 	return r, nil
 }
 
-// pool returns the connections that serve the tenant of ctx.
-func (r *router) pool(ctx context.Context) (*sql.DB, error) {
+// lane returns a connection for the tenant of ctx. It is the caller's, until released.
+func (r *router) lane(ctx context.Context) (*lane, error) {
 	scope, err := Current(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if scope.cluster != r.cluster || scope.group < 0 || scope.group >= len(r.groups) {
-		return nil, fmt.Errorf("%w: tenant %s is in group %d of cluster %q, not among the %d groups of %q",
-			ErrMisplaced, scope.tenant, scope.group, scope.cluster, len(r.groups), r.cluster)
-	}
-	return r.groups[scope.group], nil
-}
-
-func (r *router) BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, error) {
-	pool, err := r.pool(ctx)
+	g, err := r.group(scope)
 	if err != nil {
 		return nil, err
 	}
-	return pool.BeginTx(ctx, opts)
+	return g.acquire(ctx, scope.schema, r.wait)
 }
 
+func (r *router) group(s Scope) (*group, error) {
+	groups, ok := r.clusters[s.cluster]
+	if !ok || s.group < 0 || s.group >= len(groups) {
+		return nil, fmt.Errorf("%w: tenant %s is in group %d of cluster %q", ErrMisplaced, s.tenant, s.group, s.cluster)
+	}
+	return groups[s.group], nil
+}
+
+// again decides what to do about err: where Postgres refused to enter the tenant, nothing was executed, so that the call may
+// be made once more with the context that is returned; or it says better why not.
+func (r *router) again(ctx context.Context, err error) (context.Context, error) {
+	entry, ok := errors.AsType[*EntryError](err)
+	if !ok || r.renew == nil {
+		return nil, err
+	}
+	if _, renewed := ctx.Value(renewedKey{}).(bool); renewed {
+		return nil, err
+	}
+	old, _ := Current(ctx)
+	now, why := r.renew(ctx, old)
+	if why != nil {
+		return nil, entry.because(why)
+	}
+	return context.WithValue(With(ctx, now), renewedKey{}, true), nil
+}
+
+// renewedKey marks a context whose Scope has just been read anew: a second refusal stands.
+type renewedKey struct{}
+
+// BeginTx begins a transaction. It holds a connection until it ends, but sends nothing before its first statement.
+func (r *router) BeginTx(ctx context.Context, opts *sql.TxOptions) (gorm.ConnPool, error) {
+	l, err := r.lane(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tx, err := l.db.BeginTx(ctx, opts)
+	if err != nil {
+		l.release()
+		return nil, err
+	}
+	return tx, nil // the driver releases the lane when the connection comes back
+}
+
+// PrepareContext returns a statement for the tenant of ctx alone.
 func (r *router) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
-	pool, err := r.pool(ctx)
+	l, err := r.lane(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return pool.PrepareContext(ctx, query)
+	defer l.release()
+	return l.db.PrepareContext(ctx, query)
 }
 
 func (r *router) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	pool, err := r.pool(ctx)
+	result, err := r.exec(ctx, query, args)
+	if err != nil {
+		if ctx, err = r.again(ctx, err); err == nil {
+			return r.exec(ctx, query, args)
+		}
+	}
+	return result, err
+}
+
+func (r *router) exec(ctx context.Context, query string, args []any) (sql.Result, error) {
+	l, err := r.lane(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return pool.ExecContext(ctx, query, args...)
+	defer l.release()
+	return l.db.ExecContext(ctx, query, args...)
 }
 
 func (r *router) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	pool, err := r.pool(ctx)
+	rows, err := r.query(ctx, query, args)
+	if err != nil {
+		if ctx, err = r.again(ctx, err); err == nil {
+			return r.query(ctx, query, args)
+		}
+	}
+	return rows, err
+}
+
+func (r *router) query(ctx context.Context, query string, args []any) (*sql.Rows, error) {
+	l, err := r.lane(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return pool.QueryContext(ctx, query, args...)
+	rows, err := l.db.QueryContext(ctx, query, args...)
+	if err != nil {
+		l.release()
+		return nil, err
+	}
+	return rows, nil // the driver releases the lane when the connection comes back
 }
 
 func (r *router) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	pool, err := r.pool(ctx)
+	row, err := r.queryRow(ctx, query, args)
 	if err != nil {
-		pool = r.refused // only database/sql can make a *sql.Row that holds an error
+		again, why := r.again(ctx, err)
+		if why == nil {
+			row, why = r.queryRow(again, query, args)
+		}
+		if row == nil {
+			// Only database/sql can make a *sql.Row that holds an error.
+			return r.refused.QueryRowContext(context.WithValue(ctx, whyKey{}, why), query, args...)
+		}
 	}
-	return pool.QueryRowContext(ctx, query, args...)
+	return row
+}
+
+// queryRow returns no row where there was no lane to ask on, or where the tenant could not be entered.
+func (r *router) queryRow(ctx context.Context, query string, args []any) (*sql.Row, error) {
+	l, err := r.lane(ctx)
+	if err != nil {
+		return nil, err
+	}
+	row := l.db.QueryRowContext(ctx, query, args...)
+	if err := row.Err(); err != nil {
+		l.release()
+		if _, ok := errors.AsType[*EntryError](err); ok {
+			return nil, err
+		}
+	}
+	return row, nil
+}
+
+// all calls do for every lane.
+func (r *router) all(do func(cluster string, group int, l *lane)) {
+	for name, groups := range r.clusters {
+		for i, g := range groups {
+			for _, l := range g.lanes {
+				do(name, i, l)
+			}
+		}
+	}
 }
 
 func (r *router) close() error {
 	var errs []error
-	for _, pool := range r.groups {
-		errs = append(errs, pool.Close())
-	}
+	r.all(func(_ string, _ int, l *lane) { errs = append(errs, l.db.Close()) })
 	if r.refused != nil {
 		errs = append(errs, r.refused.Close())
 	}
 	return errors.Join(errs...)
 }
 
-// refuser connects nowhere: asked to, it says why there is no pool for ctx.
-type refuser struct{ router *router }
+// refuser connects nowhere: asked to, it says what its context carries.
+type refuser struct{}
 
-func (r refuser) Connect(ctx context.Context) (driver.Conn, error) {
-	if _, err := r.router.pool(ctx); err != nil {
-		return nil, err
+type whyKey struct{}
+
+func (refuser) Connect(ctx context.Context) (driver.Conn, error) {
+	if why, ok := ctx.Value(whyKey{}).(error); ok {
+		return nil, why
 	}
 	return nil, ErrMisplaced
 }
 
-func (r refuser) Driver() driver.Driver { return noDriver{} }
+func (refuser) Driver() driver.Driver { return noDriver{} }

@@ -22,19 +22,27 @@ type Scope struct {
 	readOnly bool          // every transaction is read only
 	timeout  time.Duration // statement_timeout; zero leaves the role's own
 
-	path        string // what search_path is set to, quoted once
-	timeoutText string
+	path string // what search_path is set to, quoted once
 }
 
 // newScope completes s, so that entering the tenant formats nothing.
 func newScope(s Scope) Scope {
 	// pg_temp is named, and last: PostgreSQL would otherwise look there first, before the tenant's own tables.
 	s.path = pgx.Identifier{s.schema}.Sanitize() + ", pg_temp"
+	return s
+}
+
+// enterParams are the parameters of enterSQL.
+func (s *Scope) enterParams(shared bool) [][]byte {
+	params := [][]byte{[]byte(s.path), []byte("hc:" + s.slug), []byte(s.role)}
+	if shared {
+		params[2] = []byte(s.schema)
+	}
 	if s.timeout > 0 {
 		// Rounded up: 0 would mean no limit at all.
-		s.timeoutText = strconv.FormatInt(int64((s.timeout+time.Millisecond-1)/time.Millisecond), 10)
+		params = append(params, strconv.AppendInt(nil, int64((s.timeout+time.Millisecond-1)/time.Millisecond), 10))
 	}
-	return s
+	return params
 }
 
 // Tenant returns the tenant's id.

@@ -76,28 +76,27 @@ func openCentral(ctx context.Context, c Config, f *fleet.Fleet, log *slog.Logger
 	return database.Open(ctx, p, log)
 }
 
-func openTenants(c Config, f *fleet.Fleet, log *slog.Logger, dial func(ctx context.Context, network, address string) (net.Conn, error), refused func(tenancy.Scope)) (*tenancy.DB, error) {
+// openTenants is the tenants' handle, on every cluster. It connects to none of them yet.
+func openTenants(c Config, f *fleet.Fleet, log *slog.Logger, dial func(ctx context.Context, network, address string) (net.Conn, error), registry *tenancy.Registry) (*tenancy.DB, error) {
 	password := rolePassword(c.Secret)
-	main := f.Main()
-	return tenancy.Open(tenancy.Config{
-		Cluster:       main.Name,
-		Groups:        main.Groups,
-		ConnsPerGroup: c.TenantConnsPerGroup,
-		Connect: func(group int) (*pgx.ConnConfig, error) {
-			role := main.GroupRole(group)
-			p, err := loginAs(main.URL(), role, password(role), "homecore tenants")
-			if err != nil {
-				return nil, err
-			}
-			if dial != nil {
-				p.ConnConfig.DialFunc = dial
-			}
-			return p.ConnConfig, nil
-		},
-		Refused:   refused,
-		SlowQuery: time.Second,
-		Logger:    log,
-	})
+	config := tenancy.Config{Renew: registry.Renew, SlowQuery: time.Second, Logger: log}
+	for _, cluster := range f.Clusters() {
+		config.Clusters = append(config.Clusters, tenancy.Cluster{
+			Name: cluster.Name, Groups: cluster.Groups, Conns: c.TenantConnsPerGroup, Shared: cluster.Kind == fleet.Citus,
+			Connect: func(group int) (*pgx.ConnConfig, error) {
+				role := cluster.GroupRole(group)
+				p, err := loginAs(cluster.URL(), role, password(role), "homecore tenants")
+				if err != nil {
+					return nil, err
+				}
+				if dial != nil {
+					p.ConnConfig.DialFunc = dial
+				}
+				return p.ConnConfig, nil
+			},
+		})
+	}
+	return tenancy.Open(config)
 }
 
 // Progress is told what a migration has done, a line each.

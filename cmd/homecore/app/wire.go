@@ -133,9 +133,7 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, f *fle
 	}
 	a.newest = len(schema)
 	a.Registry = tenancy.NewRegistry(a.central, c.BaseDomain, len(f.Set()))
-	// A tenant that the database shuts out has changed: the next request reads why, rather than what was known.
-	forget := func(s tenancy.Scope) { a.Registry.Forget(tenancy.Tenant{ID: s.Tenant(), Slug: s.Slug()}) }
-	if a.tenants, err = openTenants(c, f, o.Log, o.DialTenants, forget); err != nil {
+	if a.tenants, err = openTenants(c, f, o.Log, o.DialTenants, a.Registry); err != nil {
 		return nil, err
 	}
 	queue, err := jobs.NewQueue(a.central, o.Log)
