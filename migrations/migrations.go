@@ -1,10 +1,12 @@
 // Package migrations holds the ordered sets of plain SQL: central, which makes schema "central"; cluster, which makes what
-// every cluster keeps of its tenants; and tenant, which makes each tenant's schema. A file is NNNNN_<module>_<what>.sql; table names in it are unqualified, since the runner sets the
-// search path. It may begin with the line
+// every cluster keeps of its tenants; and tenant, which makes each tenant's schema. A file is NNNNN_<module>_<what>.sql; table
+// names in it are unqualified, since the runner sets the search path. In the tenant set it may begin with the line
 //
 //	-- homecore: no transaction
 //
-// for steps that Postgres refuses in one (CREATE INDEX CONCURRENTLY); such a file must be safe to run twice.
+// for steps that Postgres refuses in one (CREATE INDEX CONCURRENTLY, a backfill that commits on the way). Such a file runs
+// statement by statement and must be safe to run twice: IF NOT EXISTS and the like. A new schema runs it in a transaction
+// nevertheless, since nobody waits there; Migration.Fresh says how.
 // A statement ends with ";" at the end of a line; a body that has such lines of its own (a function) stands between the
 // lines "-- +goose StatementBegin" and "-- +goose StatementEnd", as in goose.
 //

@@ -57,10 +57,37 @@ func TestTenantSetKeepsToItself(t *testing.T) {
 			if containsFold(s, "create table") && !containsFold(s, "primary key") {
 				t.Errorf("%s: no primary key in\n%s", m.Name, s)
 			}
+			if containsFold(s, "index concurrently") && (!m.NoTransaction || !containsFold(s, "if not exists") && !containsFold(s, "if exists")) {
+				t.Errorf("%s: concurrently wants the line \"-- homecore: no transaction\" and IF [NOT] EXISTS in\n%s", m.Name, s)
+			}
 		}
 	}
 }
 
 func containsFold(s, word string) bool {
 	return strings.Contains(strings.ToLower(s), word)
+}
+
+func TestFresh(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ statement, want string }{
+		{"create index concurrently if not exists a_idx on a (b);", "create index if not exists a_idx on a (b);"},
+		{"CREATE UNIQUE INDEX\n  CONCURRENTLY concurrently_idx on a (b);", "CREATE UNIQUE INDEX concurrently_idx on a (b);"},
+		{"drop index concurrently if exists a_idx;", "drop index if exists a_idx;"},
+		{"reindex index concurrently a_idx;", "reindex index a_idx;"},
+		{"refresh materialized view concurrently a;", "refresh materialized view a;"},
+		{"alter table a detach partition b concurrently;", "alter table a detach partition b;"},
+		{"insert into a values ('create index concurrently');", "insert into a values ('create index concurrently');"},
+		{"do $$ begin loop exit when done();\n  commit;\nend loop; end $$;", "do $$ begin loop exit when done();\n  null;\nend loop; end $$;"},
+		{"vacuum analyze a;", ""},
+	} {
+		m := Migration{Statements: []string{c.statement}, NoTransaction: true}
+		if got := strings.Join(m.Fresh(), ""); got != c.want {
+			t.Errorf("%q became %q, want %q", c.statement, got, c.want)
+		}
+		m.NoTransaction = false
+		if got := m.Fresh(); len(got) != 1 || got[0] != c.statement {
+			t.Errorf("in a transaction anyway, %q became %q", c.statement, got)
+		}
+	}
 }

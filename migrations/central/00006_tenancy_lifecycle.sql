@@ -73,3 +73,6 @@ end $$;
 create trigger tenant_domains_changed
     after insert or update or delete on tenant_domains
     for each row execute function tenant_domains_changed();
+
+-- Who is migrated first: a canary that fails stops the rest.
+alter table tenants add column is_canary boolean not null default false;

@@ -43,3 +43,9 @@ begin
     update central.tenants t set schema_version = s.version from schemas s where s.tenant_id = t.id;
 end $$;
 -- +goose StatementEnd
+
+-- Why a schema is not at the newest migration: the last attempt's failure, until one succeeds.
+alter table schemas
+    add column failure   text,
+    add column failed_at timestamptz,
+    add column attempts  integer not null default 0;      -- that failed, since the last success

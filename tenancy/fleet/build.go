@@ -134,9 +134,8 @@ func (f *Fleet) baseline(c *Cluster, p Place, version int) []string {
 	)
 	ledger := make([]string, 0, version)
 	for _, m := range f.set[:version] {
-		for _, s := range m.Statements {
-			// A schema that nobody uses yet locks nobody out.
-			out = append(out, strings.TrimSuffix(transactional(s), ";"))
+		for _, s := range m.Fresh() { // a schema that nobody uses yet locks nobody out
+			out = append(out, strings.TrimSuffix(s, ";"))
 		}
 		ledger = append(ledger, fmt.Sprintf("(%s, %d, %s)", literal(p.Schema), m.Version, literal(m.Name)))
 	}
@@ -144,18 +143,6 @@ func (f *Fleet) baseline(c *Cluster, p Place, version int) []string {
 		out = append(out, "insert into tenancy.applied (schema_name, version, name) values "+strings.Join(ledger, ", "))
 	}
 	return out
-}
-
-// transactional is the statement in a form that may run in a transaction.
-func transactional(statement string) string {
-	words := strings.Fields(statement)
-	for i, w := range words {
-		if strings.EqualFold(w, "concurrently") && i > 0 && strings.EqualFold(words[i-1], "index") {
-			at := strings.Index(strings.ToLower(statement), "concurrently")
-			return statement[:at] + statement[at+len("concurrently"):]
-		}
-	}
-	return statement
 }
 
 // gate is the statement that opens or shuts a place to its group.
