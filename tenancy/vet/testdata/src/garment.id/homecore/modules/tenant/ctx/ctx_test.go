@@ -1,0 +1,8 @@
+package ctx
+
+import "context"
+
+func inATest(s *service) {
+	s.plain.Find(nil)
+	s.DB.Gorm(context.Background())
+}

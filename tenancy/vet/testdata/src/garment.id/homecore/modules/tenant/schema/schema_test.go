@@ -1,0 +1,3 @@
+package schema
+
+const fromOutside = "select 1 from central.users"
