@@ -17,6 +17,7 @@ race: ## the same under the race detector; needs a C compiler
 
 lint: $(BIN)/golangci-lint-$(GOLANGCI_VERSION)
 	$< run ./...
+	$(GO) build -o $(BIN)/homecore-vet ./tenancy/vet/homecore-vet && $(GO) vet -vettool=$(BIN)/homecore-vet ./...
 
 bench: ## measures, as lines and as JSON in docs/bench; BENCH=short takes under a minute
 	@$(GO) run ./platform/postgres/pgtest/with-postgres -- $(GO) run ./cmd/homecore/app/bench
