@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -57,6 +58,8 @@ type App struct {
 	central *database.DB
 	tenants *tenancy.DB
 	newest  int // migration of schema central that this binary has
+
+	hush func() // ends the registry's listener
 }
 
 // New builds everything. The database must be there and migrated.
@@ -84,7 +87,16 @@ func New(ctx context.Context, c Config, o Options) (*App, error) {
 		a.Close()
 		return nil, err
 	}
+	a.listen(ctx, o.Log)
 	return a, nil
+}
+
+// listen hears of changes to tenants until the app is closed.
+func (a *App) listen(ctx context.Context, log *slog.Logger) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var done sync.WaitGroup
+	done.Go(func() { a.Registry.Listen(ctx, log) })
+	a.hush = func() { cancel(); done.Wait() }
 }
 
 // Routes builds the same without asking the database anything, for who only wants to know what there is.
@@ -209,6 +221,9 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, f *fle
 
 // Close gives back every connection. The API and the jobs must have stopped.
 func (a *App) Close() {
+	if a.hush != nil {
+		a.hush()
+	}
 	if a.tenants != nil {
 		_ = a.tenants.Close()
 	}

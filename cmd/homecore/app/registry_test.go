@@ -1,0 +1,127 @@
+package app_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"garment.id/homecore/cmd/homecore/app/apptest"
+	"garment.id/homecore/platform/fault"
+	"garment.id/homecore/tenancy"
+)
+
+func set(id uuid.UUID, assignment string) string {
+	return fmt.Sprintf("update central.tenants set %s where id = '%s'", assignment, id)
+}
+
+func TestRenew(t *testing.T) {
+	t.Parallel()
+	a := apptest.New(t)
+	m := a.SignUp(t).Onboard(t, "rapi-jahit")
+	scope := func(t *testing.T) tenancy.Scope {
+		t.Helper()
+		ctx, err := a.Registry.Enter(t.Context(), m.TenantID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := tenancy.Current(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	old := scope(t)
+	for status, want := range map[string]struct {
+		fault  error
+		reason string
+	}{
+		"active":      {tenancy.InMaintenance, "changing"}, // nothing has changed: a change is on its way
+		"suspended":   {tenancy.IsSuspended, ""},
+		"archived":    {tenancy.IsSuspended, ""},
+		"dropping":    {tenancy.IsSuspended, ""},
+		"maintenance": {tenancy.InMaintenance, "maintenance"},
+		"creating":    {tenancy.InMaintenance, "provisioning"},
+		"dropped":     {tenancy.Unknown, ""},
+	} {
+		t.Run(status, func(t *testing.T) {
+			asOwner(t, a, set(m.TenantID, "status = '"+status+"'"))
+			_, err := a.Registry.Renew(t.Context(), old)
+			f, _ := fault.From(err)
+			if !errors.Is(err, want.fault) || f.Data() != nil && f.Data().(tenancy.Shut).Reason != want.reason || f.Data() == nil && want.reason != "" {
+				t.Errorf("%v %v, want %v %s", err, f.Data(), want.fault, want.reason)
+			}
+			if (f.Kind() == fault.Unavailable) != (f.RetryAfter() > 0) {
+				t.Errorf("Retry-After %s", f.RetryAfter())
+			}
+		})
+	}
+
+	t.Run("behind", func(t *testing.T) {
+		asOwner(t, a, set(m.TenantID, "status = 'active', schema_version = schema_version - 1"))
+		_, err := a.Registry.Renew(t.Context(), old)
+		if f, _ := fault.From(err); !errors.Is(err, tenancy.InMaintenance) || f.Data() != (tenancy.Shut{Reason: "migrating"}) {
+			t.Errorf("%v", err)
+		}
+		asOwner(t, a, set(m.TenantID, "schema_version = schema_version + 1"))
+	})
+
+	t.Run("moved: where it is now, for a thousand who ask at once", func(t *testing.T) {
+		asOwner(t, a, set(m.TenantID, "schema_name = 't_elsewhere', role_name = 'elsewhere'"))
+		var wait sync.WaitGroup
+		for range 1000 {
+			wait.Go(func() {
+				s, err := a.Registry.Renew(t.Context(), old)
+				if err != nil || s.Schema() != "t_elsewhere" || s.Tenant() != m.TenantID {
+					t.Errorf("%v %v", s, err)
+				}
+			})
+		}
+		wait.Wait()
+		if s := scope(t); s.Schema() != "t_elsewhere" {
+			t.Errorf("the next one enters %s", s.Schema())
+		}
+	})
+
+	t.Run("one that never was", func(t *testing.T) {
+		if _, err := a.Registry.Renew(t.Context(), tenancy.Scope{}); err != tenancy.Unknown {
+			t.Error(err)
+		}
+	})
+}
+
+// Every process hears of a change as it is committed, whoever made it.
+func TestChangesAreHeard(t *testing.T) {
+	t.Parallel()
+	a := apptest.New(t)
+	m := a.SignUp(t).Onboard(t, "rapi-jahit")
+	heard := func(t *testing.T, what string, reached func() bool) {
+		t.Helper()
+		begun := time.Now()
+		apptest.Until(t, what, reached)
+		if took := time.Since(begun); took > 1500*time.Millisecond {
+			t.Errorf("%s took %s: as long as forgetting does", what, took)
+		}
+	}
+	m.Get(t, taxonomies).Want(t, http.StatusOK)
+
+	t.Run("a status", func(t *testing.T) {
+		asOwner(t, a, set(m.TenantID, "status = 'suspended'"))
+		heard(t, "the refusal", func() bool { return m.Get(t, taxonomies).Code == "tenant.suspended" })
+		asOwner(t, a, set(m.TenantID, "status = 'active'"))
+		heard(t, "the answer", func() bool { return m.Get(t, taxonomies).Status == http.StatusOK })
+	})
+
+	t.Run("a name: the old one is nobody's, the new one is found", func(t *testing.T) {
+		a.On("rapi-sekali").As(m.Token).Get(t, taxonomies).Want(t, http.StatusNotFound, "tenant.unknown")
+		asOwner(t, a, set(m.TenantID, "slug = 'rapi-sekali'"))
+		heard(t, "the new name", func() bool { return a.On("rapi-sekali").As(m.Token).Get(t, taxonomies).Status == http.StatusOK })
+		m.Get(t, taxonomies).Want(t, http.StatusNotFound, "tenant.unknown")
+		asOwner(t, a, set(m.TenantID, "slug = 'rapi-jahit'"))
+		heard(t, "the old name", func() bool { return m.Get(t, taxonomies).Status == http.StatusOK })
+	})
+}
