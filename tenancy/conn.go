@@ -40,6 +40,8 @@ type conn struct {
 	open   *rows // a result being read; nothing else can be sent
 	broken error // why the connection must not be used again
 
+	tracer Tracer // may be nil
+
 	shared   bool
 	enterSQL [4]string
 	entering Scope // whose parameters enter holds
@@ -59,6 +61,11 @@ func (c *conn) PrepareContext(_ context.Context, query string) (driver.Stmt, err
 }
 
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	if len(args) == 1 {
+		if h, ok := args[0].Value.(hatch); ok {
+			return h(ctx, c)
+		}
+	}
 	r, err := c.run(ctx, query, args)
 	if err != nil {
 		return nil, err
@@ -131,7 +138,7 @@ func (c *conn) IsValid() bool {
 
 // unhold releases the lane for a call that kept the connection beyond its return.
 func (c *conn) unhold() {
-	if c.held {
+	if c.held && c.lane != nil { // a Listener's has none
 		c.held = false
 		c.lane.release()
 	}
@@ -187,8 +194,18 @@ func (t *tx) Rollback() error {
 	return err
 }
 
-// end does not listen to the caller's context: one that ended is why many transactions are rolled back.
 func (t *tx) end(verb string) (tag string, err error) {
+	if t.c.tracer == nil || !t.begun {
+		return t.finish(verb)
+	}
+	end := t.c.tracer.Start(t.ctx, Statement{Scope: t.scope, SQL: verb, InTx: true})
+	tag, err = t.finish(verb)
+	end.call(Outcome{Err: err})
+	return tag, err
+}
+
+// finish does not listen to the caller's context: one that ended is why many transactions are rolled back.
+func (t *tx) finish(verb string) (tag string, err error) {
 	c := t.c
 	c.tx = nil
 	if !t.begun {

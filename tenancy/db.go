@@ -28,6 +28,7 @@ type Config struct {
 	Statements int           // prepared statements kept per connection, 512 unless given
 	Tenants    int           // tenants a connection serves before it is replaced by a fresh one, 2,000 unless given
 	SlowQuery  time.Duration // statements slower than this are logged, without their values; 0 logs none
+	Tracer     Tracer        // told of every statement, if not nil
 	Logger     *slog.Logger  // slog.Default unless given
 }
 

@@ -18,6 +18,31 @@
 //
 // What the third does not stop: SQL that someone injects can enter another tenant of the same group. Pass values as arguments.
 //
+// # What is refused
+//
+// SQL that would outlive its transaction, end it, or choose a tenant by itself is refused before any I/O, with an
+// ErrSessionStatement that names it: SET and RESET, BEGIN and COMMIT by hand, PREPARE, LISTEN, DISCARD, temporary tables,
+// cursors WITH HOLD, COPY, DO, set_config(), lastval(), advisory locks, updates of pg_settings. What stays is what GORM and a
+// transaction need: SAVEPOINT, RELEASE, ROLLBACK TO, SET CONSTRAINTS, SET TRANSACTION, and SET LOCAL of lock_timeout, work_mem
+// and the planner's switches (enable_…). statement_timeout belongs to the tenant's plan; a shorter limit is a deadline of
+// the context. The check reads SQL as PostgreSQL's lexer does, and only that which the connection has not met before.
+//
+// # Hatches
+//
+// For some of it there is another way, which asks for a Scope as everything here does:
+//
+//	db.CopyFrom(ctx, "orders", columns, rows)   COPY in, rows an iter.Seq2[[]any, error]
+//	db.CopyTo(ctx, "select …", w)               COPY out, as CSV
+//	db.Lock(ctx, "stock")                       an advisory lock of the tenant's, until the transaction ends
+//	db.Notify(ctx, "orders", id)                NOTIFY, when the transaction commits
+//	db.Listen(ctx, "orders")                    LISTEN, on a connection of its own
+//
+// Keys and channels carry the tenant: those of two tenants never meet. The copies, Lock and Notify join the Tx of ctx.
+//
+// # Watching
+//
+// Config.Tracer is told of every statement, without its values; package tenancyotel makes spans of OpenTelemetry from that.
+//
 // # Prepared statements
 //
 // They are kept per connection, schema, version and SQL, since one shared by two tenants would be analysed again at every

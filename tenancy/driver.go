@@ -75,12 +75,17 @@ type connector struct {
 	shared   bool
 	known    *descriptions
 	lane     *lane
+	tracer   Tracer
 }
 
 func newConnector(config *pgx.ConnConfig, cfg Config, cluster Cluster, known *descriptions, l *lane) *connector {
 	config = config.Copy()
 	// Values in text format are read as ISO dates and UTC, whatever the database was configured to prefer.
-	for name, value := range map[string]string{"timezone": "UTC", "datestyle": "ISO, MDY", "intervalstyle": "postgres"} {
+	// SQL is checked (see refuse) as these two have the server read it.
+	for name, value := range map[string]string{
+		"timezone": "UTC", "datestyle": "ISO, MDY", "intervalstyle": "postgres",
+		"client_encoding": "UTF8", "standard_conforming_strings": "on",
+	} {
 		config.RuntimeParams[name] = value
 	}
 	if cluster.Pooler {
@@ -91,12 +96,21 @@ func newConnector(config *pgx.ConnConfig, cfg Config, cluster Cluster, known *de
 	}
 	return &connector{
 		config: config, named: !cluster.Pooler, capacity: cfg.Statements, tenants: cfg.Tenants, shared: cluster.Shared, known: known, lane: l,
+		tracer: cfg.Tracer,
 	}
 }
 
 // Connect logs in as the group's role, which by itself can reach nothing.
 func (cn *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	pc, err := pgx.ConnectConfig(ctx, cn.config.Copy())
+	c, err := cn.connect(ctx, cn.config.Copy())
+	if err != nil {
+		return nil, err // not a nil *conn, which would be no nil driver.Conn
+	}
+	return c, nil
+}
+
+func (cn *connector) connect(ctx context.Context, config *pgx.ConnConfig) (*conn, error) {
+	pc, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +119,7 @@ func (cn *connector) Connect(ctx context.Context) (driver.Conn, error) {
 		types: pc.TypeMap(),
 		named: cn.named,
 		stmts: newLRU[statementKey, *statement](cn.capacity),
-		known: cn.known, lane: cn.lane, shared: cn.shared,
+		known: cn.known, tracer: cn.tracer, lane: cn.lane, shared: cn.shared,
 		served: make(map[string]struct{}), limit: cn.tenants,
 		fixed: make(map[string]*pgconn.StatementDescription),
 	}
@@ -119,10 +133,10 @@ func (cn *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return c, nil
 }
 
-func (cn *connector) Driver() driver.Driver { return noDriver{} }
+func (cn *connector) Driver() driver.Driver { return noDriver{cn} }
 
 // noDriver satisfies database/sql: connections come from a connector, never from a name.
-type noDriver struct{}
+type noDriver struct{ from *connector }
 
 func (noDriver) Open(string) (driver.Conn, error) {
 	return nil, errors.New("tenancy: use tenancy.Open")

@@ -253,7 +253,8 @@ func TestDriverForgetsStatements(t *testing.T) {
 		t.Errorf("the server holds %d statements, want 5 at most", held)
 	}
 	t.Run("a server that has forgotten them all", func(t *testing.T) {
-		must(t, db.Gorm(ctx).Exec("deallocate all").Error)
+		_, err := db.through(ctx, trusted("deallocate all"))
+		must(t, err)
 		read(0, 1)
 		read(1, 1)
 	})

@@ -19,10 +19,14 @@ type call struct {
 	args  []any
 	keep  bool // the statement gets a name on this connection
 
+	trusted bool // the SQL is this package's own: not refused, and not remembered, lest it open the way to the same SQL of others
+
 	stmt    *statement // nil: the server is left to find the types
 	parse   bool       // it has to be parsed on this connection first
 	assumed bool       // stmt was described earlier, or to another connection: it may be out of date
 	texts   [][]byte   // the arguments, where stmt is nil
+
+	parsed, retried bool // for a Tracer
 }
 
 // run sends a statement, entering its tenant first, and returns its rows.
@@ -31,6 +35,10 @@ func (c *conn) run(ctx context.Context, sql string, named []driver.NamedValue) (
 	if err != nil {
 		return nil, err
 	}
+	return c.runAs(ctx, scope, sql, named, false)
+}
+
+func (c *conn) runAs(ctx context.Context, scope Scope, sql string, named []driver.NamedValue, trusted bool) (*rows, error) {
 	if len(named) > math.MaxUint16 {
 		return nil, fmt.Errorf("tenancy: %d arguments; the protocol carries %d", len(named), math.MaxUint16)
 	}
@@ -38,17 +46,24 @@ func (c *conn) run(ctx context.Context, sql string, named []driver.NamedValue) (
 	for i := range named {
 		args[i] = named[i].Value
 	}
-	worthwhile := cacheable(sql)
-	cl := &call{ctx: ctx, scope: scope, args: args, keep: c.named && worthwhile,
+	worthwhile := !trusted && cacheable(sql)
+	cl := &call{ctx: ctx, scope: scope, args: args, keep: c.named && worthwhile, trusted: trusted,
 		key: statementKey{schema: scope.schema, version: scope.version, sql: sql}}
+	if c.tracer == nil {
+		return c.execute(cl, worthwhile)
+	}
+	return c.traced(cl, worthwhile)
+}
+
+func (c *conn) execute(cl *call, worthwhile bool) (*rows, error) {
 	if err := c.plan(cl, worthwhile); err != nil {
-		return nil, c.explain(ctx, err)
+		return nil, c.explain(cl.ctx, err)
 	}
 	r, err := c.send(cl)
 	if err != nil && cl.assumed && suspicious(err) {
 		r, err = c.again(cl, err)
 	}
-	return r, c.explain(ctx, err)
+	return r, c.explain(cl.ctx, err)
 }
 
 // admit checks, before any I/O, that ctx may use this connection now.
@@ -87,6 +102,7 @@ func (c *conn) send(cl *call) (*rows, error) {
 	if err != nil {
 		return nil, err
 	}
+	cl.parsed = cl.parsed || cl.parse
 	switch {
 	case cl.stmt == nil:
 		p.SendPrepare(name, cl.key.sql, nil)

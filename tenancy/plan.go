@@ -28,6 +28,12 @@ func (c *conn) plan(cl *call, worthwhile bool) error {
 			c.known.forget(cl.key)
 		}
 	}
+	// Not on the way of what was sent before: whoever is known here has been through it.
+	if !cl.trusted {
+		if err := refuse(cl.key.sql); err != nil {
+			return err
+		}
+	}
 	cl.stmt, cl.parse, cl.assumed = nil, true, false
 	if texts, ok := plain(cl.args); ok {
 		cl.texts = texts
@@ -66,7 +72,7 @@ func (c *conn) describe(cl *call) error {
 		return err
 	}
 	d := newDescription(result.(*pgconn.StatementDescription))
-	cl.stmt, cl.parse = newStatement(name, d), name == ""
+	cl.stmt, cl.parse, cl.parsed = newStatement(name, d), name == "", true
 	c.remember(cl, cl.stmt)
 	return encode(&c.build, c.types, d, cl.args)
 }
@@ -79,6 +85,7 @@ func (c *conn) again(cl *call, cause error) (*rows, error) {
 	if c.tx != nil || !c.usable() {
 		return nil, cause
 	}
+	cl.retried = true
 	old := cl.stmt.description
 	if err := c.describe(cl); err != nil {
 		return nil, cause
@@ -92,7 +99,7 @@ func (c *conn) again(cl *call, cause error) (*rows, error) {
 // remember keeps a statement the server has just parsed, and what it said of it.
 func (c *conn) remember(cl *call, s *statement) {
 	if !cl.keep {
-		if !c.named && cacheable(cl.key.sql) {
+		if !c.named && !cl.trusted && cacheable(cl.key.sql) {
 			c.known.put(cl.key, s.description)
 		}
 		return

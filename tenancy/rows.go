@@ -30,6 +30,7 @@ type rows struct {
 	done   bool
 	tag    pgconn.CommandTag
 	err    error
+	ended  func(rows int64, err error) // tells the Tracer; nil if there is none
 }
 
 func (r *rows) describe(d *description, formats []int16) {
@@ -87,6 +88,9 @@ func (r *rows) finish() error {
 		r.err = err
 	}
 	r.err = r.c.explain(r.ctx, r.err)
+	if r.ended != nil {
+		r.ended(r.tag.RowsAffected(), r.err)
+	}
 	return r.err
 }
 
