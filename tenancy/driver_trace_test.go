@@ -104,3 +104,20 @@ func TestTracer(t *testing.T) {
 		told(t, []string(nil)...)
 	})
 }
+
+func TestStatementSaysNoValues(t *testing.T) {
+	t.Parallel()
+	for sql, want := range map[string][2]string{
+		"select 1":              {"SELECT", "select ?"},
+		"select  a.b, $1::text": {"SELECT", "select a.b, $1::text"},
+		"( select 'it''s', E'\\'', $$x$$, -- why\n 1.5e3 /* ? */ from \"t 1\" where a='x')": {"SELECT", "( select ?, ?, ?, ?e3 from \"t 1\" where a=?)"},
+		"commit":                        {"COMMIT", "commit"},
+		"insert into x values ('secret": {"INSERT", "insert into x values (?"},
+		"":                              {"", ""},
+	} {
+		s := Statement{SQL: sql}
+		if got := [2]string{s.Operation(), s.Sanitized()}; got != want {
+			t.Errorf("%s: %q, want %q", sql, got, want)
+		}
+	}
+}

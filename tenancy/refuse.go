@@ -201,8 +201,9 @@ const (
 )
 
 type token struct {
-	kind tokenKind
-	text string
+	kind   tokenKind
+	text   string
+	length int // in the SQL
 }
 
 func (t token) is(s string) bool { return t.kind == sign && t.text == s }
@@ -229,8 +230,16 @@ type scanner struct {
 	pos int
 }
 
+// next returns the next token, which ends at pos.
 func (s *scanner) next() token {
 	s.space()
+	start := s.pos
+	t := s.read()
+	t.length = s.pos - start
+	return t
+}
+
+func (s *scanner) read() token {
 	if s.pos >= len(s.sql) {
 		return token{}
 	}
@@ -242,7 +251,7 @@ func (s *scanner) next() token {
 		return token{kind: literal}
 	case b == '"':
 		s.pos++
-		return token{quotedName, s.identifier()}
+		return token{kind: quotedName, text: s.identifier()}
 	case b == '$':
 		return s.dollar()
 	case b >= '0' && b <= '9':
@@ -254,7 +263,7 @@ func (s *scanner) next() token {
 		return s.bare()
 	}
 	s.pos++
-	return token{sign, s.sql[start:s.pos]}
+	return token{kind: sign, text: s.sql[start:s.pos]}
 }
 
 // bare reads a word, or the string or name of which it is the prefix.
@@ -284,7 +293,7 @@ func (s *scanner) bare() token {
 	for s.pos < len(s.sql) && (startsName(s.sql[s.pos]) || s.sql[s.pos] >= '0' && s.sql[s.pos] <= '9' || s.sql[s.pos] == '$') {
 		s.pos++
 	}
-	return token{bareWord, s.sql[start:s.pos]}
+	return token{kind: bareWord, text: s.sql[start:s.pos]}
 }
 
 func startsName(b byte) bool {
@@ -407,7 +416,7 @@ func (s *scanner) dollar() token {
 	}
 	if end >= len(s.sql) || s.sql[end] != '$' {
 		s.pos++ // a parameter's number follows as a literal
-		return token{sign, "$"}
+		return token{kind: sign, text: "$"}
 	}
 	tag := s.sql[s.pos : end+1]
 	s.pos = end + 1

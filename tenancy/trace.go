@@ -3,6 +3,7 @@ package tenancy
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -24,6 +25,38 @@ type Statement struct {
 	Scope Scope
 	SQL   string
 	InTx  bool // in a transaction of the caller's, rather than in one of its own
+}
+
+// Operation returns the statement's verb in capitals: SELECT, COMMIT.
+func (s Statement) Operation() string {
+	in := scanner{sql: s.SQL}
+	t := in.next()
+	for t.is("(") {
+		t = in.next()
+	}
+	return strings.ToUpper(t.word())
+}
+
+// Sanitized returns the SQL without its comments, and with ? where strings and numbers are written in it. Parameters ($1) stay.
+func (s Statement) Sanitized() string {
+	var out strings.Builder
+	in := scanner{sql: s.SQL}
+	parameter := false
+	for end := 0; ; end = in.pos {
+		t := in.next()
+		if t.kind == atEnd {
+			return out.String()
+		}
+		if start := in.pos - t.length; start > end && out.Len() > 0 {
+			out.WriteByte(' ')
+		}
+		if t.kind == literal && !parameter {
+			out.WriteByte('?')
+		} else {
+			out.WriteString(s.SQL[in.pos-t.length : in.pos])
+		}
+		parameter = t.is("$")
+	}
 }
 
 // Outcome is how a statement ended.
