@@ -42,7 +42,7 @@ func TestSpans(t *testing.T) {
 	for i, span := range spans {
 		got := map[attribute.Key]string{}
 		for _, a := range span.Attributes {
-			got[a.Key] = a.Value.Emit()
+			got[a.Key] = a.Value.String()
 		}
 		for key, value := range want[i] {
 			if got[key] != value {
