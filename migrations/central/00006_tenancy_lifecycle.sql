@@ -48,6 +48,23 @@ create index operations_list_idx on operations (created_at, id);
 create index operations_tenant_idx on operations (tenant_id);
 create index operations_open_idx on operations (updated_at) where status in ('pending', 'running');
 
+-- Restores and moves: what is under way, and what was there before and is kept until that is accepted: at most one of a tenant's. The row is written
+-- before anything else, so that a crash leaves nothing that nobody knows of.
+create table transfers (
+    tenant_id     uuid primary key references tenants (id),
+    id            uuid not null,
+    kind          text not null check (kind in ('restore', 'undo', 'move')),
+    phase         text not null check (phase in ('running', 'back', 'flipped', 'done')),
+    status_before text,                                   -- what the tenant returns to; null: the work has not shut it
+    from_cluster  text not null references clusters (name),
+    from_schema   text not null,
+    to_cluster    text not null references clusters (name),
+    to_schema     text,                                   -- null until it is made
+    created_at    timestamptz not null default now(),
+    updated_at    timestamptz not null default now()
+);
+create index transfers_open_idx on transfers (updated_at) where phase <> 'done';
+
 -- Every process keeps tenants in memory. Whatever changes what it keeps, a person at psql included, tells them all.
 -- +goose StatementBegin
 create function tenants_changed() returns trigger language plpgsql as $$

@@ -132,6 +132,16 @@ func LoadFleet(ctx context.Context, c Config, owner *pgxpool.Pool) (*fleet.Fleet
 	return fleet.Load(ctx, config)
 }
 
+// AddCluster prepares another database for tenants and registers it, or brings it up to date. Its address is configuration:
+// cluster.URLRef is the variable. Processes that run already serve it once they have been restarted.
+func AddCluster(ctx context.Context, c Config, f *fleet.Fleet, owner *pgxpool.Pool, cluster fleet.Cluster) error {
+	config, err := fleetConfig(c, owner)
+	if err != nil {
+		return err
+	}
+	return f.AddCluster(ctx, config, cluster, rolePassword(c.Secret))
+}
+
 func fleetConfig(c Config, owner *pgxpool.Pool) (fleet.Config, error) {
 	set, err := migrations.Load(migrations.Tenant)
 	return fleet.Config{

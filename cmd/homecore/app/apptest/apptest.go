@@ -10,6 +10,7 @@ package apptest
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,6 +44,70 @@ type App struct {
 
 // Option changes how the app is started.
 type Option func(*app.Config, *app.Options)
+
+// WithCluster gives the app another cluster: a database of its own on server, the superuser's URL of one (see pgtest.Start), or on
+// the server of all tests where that is empty. Its tenants do not come by themselves: it accepts no new ones.
+func WithCluster(t testing.TB, name string, kind fleet.Kind, server string) Option {
+	t.Helper()
+	ref := app.Prefix + "CLUSTER_" + strings.ToUpper(name) + "_URL"
+	// Within New, after the app's own database was made: it is dropped before that one, whose end takes the roles along.
+	return func(c *app.Config, _ *app.Options) {
+		at := ""
+		if server == "" {
+			at = pgtest.Database(t)
+		} else {
+			at = databaseOn(t, server, name)
+		}
+		prepareOwner(t, at)
+		if c.ClusterURLs == nil {
+			c.ClusterURLs = map[string]string{}
+		}
+		c.ClusterURLs[ref] = asOwner(t, at) + "#" + string(kind)
+	}
+}
+
+// databaseOn makes a database on a server that is the test's own.
+func databaseOn(t testing.TB, server, name string) string {
+	t.Helper()
+	admin, err := pgx.Connect(t.Context(), server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close(t.Context()) //nolint:errcheck // nothing is left to lose
+	name = fmt.Sprintf("%s_%s", name, strings.ToLower(rand.Text()[:8]))
+	if _, err := admin.Exec(t.Context(), "create database "+name); err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/" + name
+	return u.String()
+}
+
+// prepareOwner gives a database to the owner of test databases.
+func prepareOwner(t testing.TB, superURL string) {
+	t.Helper()
+	admin, err := pgx.Connect(t.Context(), superURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close(t.Context()) //nolint:errcheck // nothing is left to lose
+	for _, s := range owning(admin.Config().Database) {
+		if _, err := admin.Exec(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// owning makes the owner's role, if it is not there, the owner of a database.
+func owning(database string) []string {
+	return []string{
+		"do $$ begin create role " + ownerRole + " login createrole password '" + ownerPassword + "'; exception when duplicate_object or unique_violation then null; end $$",
+		"alter database " + pgx.Identifier{database}.Sanitize() + " owner to " + ownerRole,
+	}
+}
 
 // WithClock gives the app another clock.
 func WithClock(now func() time.Time) Option {
@@ -132,7 +198,15 @@ func install(t testing.TB, a *App, c app.Config) {
 		t.Fatal(err)
 	}
 	a.Installation = f.Installation
-	f.Close()
+	defer f.Close()
+	for ref, at := range c.ClusterURLs {
+		at, kind, _ := strings.Cut(at, "#")
+		c.ClusterURLs[ref] = at
+		name := strings.ToLower(strings.TrimSuffix(strings.TrimPrefix(ref, app.Prefix+"CLUSTER_"), "_URL"))
+		if err := app.AddCluster(t.Context(), c, f, owner, fleet.Cluster{Name: name, Kind: fleet.Kind(kind), URLRef: ref, Groups: 2}); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // template is a database with schema central, without an installation: roles belong to the server, so each clone makes its own.
@@ -154,10 +228,7 @@ func template(t testing.TB) pgtest.Template {
 				return err
 			}
 			defer admin.Close(ctx) //nolint:errcheck // nothing is left to lose
-			for _, s := range []string{
-				"do $$ begin create role " + ownerRole + " login createrole password '" + ownerPassword + "'; exception when duplicate_object then null; end $$",
-				"alter database " + pgx.Identifier{admin.Config().Database}.Sanitize() + " owner to " + ownerRole,
-			} {
+			for _, s := range owning(admin.Config().Database) {
 				if _, err := admin.Exec(ctx, s); err != nil {
 					return err
 				}

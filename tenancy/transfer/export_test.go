@@ -1,0 +1,29 @@
+package transfer
+
+import (
+	"io"
+	"syscall"
+)
+
+// ErrKilled, returned by a step, ends the work there and leaves everything as a kill would.
+var ErrKilled = errKilled
+
+// Step calls between the steps of its work.
+func (p *Porter) Step(between func(name string) error) { p.step = between }
+
+// FillDisk lets the disk be full after so many bytes of an archive.
+func (p *Porter) FillDisk(after int) {
+	p.disk = func(_ string, file io.Writer) io.Writer { return &full{file, after} }
+}
+
+type full struct {
+	to   io.Writer
+	left int
+}
+
+func (f *full) Write(b []byte) (int, error) {
+	if f.left -= len(b); f.left < 0 {
+		return 0, syscall.ENOSPC
+	}
+	return f.to.Write(b)
+}
