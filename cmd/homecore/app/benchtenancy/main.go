@@ -28,7 +28,12 @@ type options struct {
 	rounds              int
 	length, warm        time.Duration
 	buffers             string
+	provisions          int // schemas made one at a time, for each comparison
+	migrationRounds     int
+	phases              []string
+	reportOnly          bool
 
+	partial bool // the page is left as it is
 	chosen  bool // these replace the plan by all their combinations
 	ops     []string
 	dists   []string
@@ -58,9 +63,9 @@ func main() {
 
 func parse(args []string) (o options, err error) {
 	short := os.Getenv("BENCH") == "short"
-	sizes, length := "1,100,1000,10000", 1200*time.Millisecond
+	sizes, length, provisions, rounds := "1,100,1000,10000", 1200*time.Millisecond, 24, 3
 	if short {
-		sizes, length = "1,100", 800*time.Millisecond
+		sizes, length, provisions, rounds = "1,100", 300*time.Millisecond, 8, 2
 	}
 	o.begun = time.Now()
 	var ways []string
@@ -94,13 +99,17 @@ func parse(args []string) (o options, err error) {
 	flags.IntVar(&o.conns, "conns", 0, "connections of each group (default: as the app does)")
 	flags.IntVar(&o.statements, "statements", 0, "prepared statements that a connection of the tenancy driver keeps (default: its own)")
 	flags.IntVar(&o.recycle, "recycle", 0, "tenants after which a connection of the tenancy driver is replaced (default: its own)")
+	list("phases", "reads,provisioning,onboarding,migrations", "what is measured at each size", texts(&o.phases))
+	flags.IntVar(&o.provisions, "provisions", provisions, "schemas made one at a time, for each comparison")
+	flags.IntVar(&o.migrationRounds, "migrations", 2, "rounds of migrations")
+	flags.BoolVar(&o.reportOnly, "report-only", false, "measures nothing: makes the page and its plots from the results of an earlier run")
 	list("tenants", sizes, "sizes of the world, growing", numbers(&o.sizes))
 	list("ways", strings.Join(ways, ","), "ways to compare", texts(&o.ways))
 	list("op", "read", "read, write, transaction", texts(&o.ops))
 	list("dist", "uniform", "uniform, zipf", texts(&o.dists))
 	list("clients", "16", "numbers of clients", numbers(&o.clients))
 	list("tables", "one", "one, all", texts(&o.tables))
-	flags.IntVar(&o.rounds, "rounds", 3, "rounds of each way in each cell")
+	flags.IntVar(&o.rounds, "rounds", rounds, "rounds of each way in each cell")
 	flags.DurationVar(&o.length, "length", length, "of a round")
 	flags.DurationVar(&o.warm, "warm", 0, "warm-up of each way in each cell (default: longer for more tenants)")
 	flags.StringVar(&o.buffers, "shared-buffers", "2GB", "of the server")
@@ -111,24 +120,120 @@ func parse(args []string) (o options, err error) {
 		switch f.Name {
 		case "op", "dist", "clients", "tables":
 			o.chosen = true
+		case "report-only":
+		default:
+			o.partial = true
 		}
 	})
+	o.partial = o.partial || o.chosen
 	return o, nil
 }
 
-func run(ctx context.Context, o options) (err error) {
-	w, err := newWorld(ctx, o)
+func run(ctx context.Context, o options) error {
+	if o.reportOnly {
+		r, err := again()
+		if err != nil {
+			return err
+		}
+		return r.publish()
+	}
+	r, err := measureAll(ctx, o)
 	if err != nil {
 		return err
 	}
+	r.Setting.Seconds = time.Since(o.begun).Seconds()
+	r.Targets = r.judge()
+	for _, t := range r.Targets {
+		if t.Verdict != "not measured" {
+			fmt.Printf("%-4s  %-90s %s  is %s\n", t.Verdict, t.Name, t.Want, number(t.Is))
+		}
+	}
+	if o.partial {
+		return nil
+	}
+	return errors.Join(r.save(), r.publish())
+}
+
+// measureAll lets a world grow, and at each size measures what was asked for.
+func measureAll(ctx context.Context, o options) (_ *report, err error) {
+	w, err := newWorld(ctx, o)
+	if err != nil {
+		return nil, err
+	}
 	defer func() { err = errors.Join(err, w.close()) }()
+	r, err := w.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
 	for _, n := range o.sizes {
 		if err := w.grow(ctx, n); err != nil {
-			return err
+			return nil, err
 		}
-		if _, err := w.reads(ctx); err != nil {
-			return err
+		if err := w.measure(ctx, n, r); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// measure does what is worth doing at the size: schemas and migrations cost much, and with a hundred tenants as with one.
+func (w *world) measure(ctx context.Context, n int, r *report) error {
+	o := w.options
+	few, last := n < 100, n == o.sizes[len(o.sizes)-1]
+	for _, phase := range o.phases {
+		var err error
+		switch phase {
+		case "reads":
+			err = w.readPhase(ctx, r)
+		case "provisioning":
+			if few || n >= 1000 || last {
+				err = add(&r.Provisions)(w.provisioning(ctx, beside(n)))
+			}
+		case "onboarding":
+			if few || n >= 1000 || last {
+				err = add(&r.Provisions)(w.onboarding(ctx, beside(n)))
+			}
+		case "migrations":
+			if n >= 1000 || last {
+				var m migration
+				m, err = w.migrations(ctx)
+				r.Migrations = append(r.Migrations, m)
+			}
+		default:
+			err = fmt.Errorf("there is no phase %q", phase)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", phase, err)
 		}
 	}
 	return nil
+}
+
+func (w *world) readPhase(ctx context.Context, r *report) (err error) {
+	if r.RoundTrips == nil {
+		if r.RoundTrips, err = w.roundTrips(ctx); err != nil {
+			return err
+		}
+		if r.AsRole, err = w.entersAsRole(ctx); err != nil {
+			return err
+		}
+	}
+	if err := add(&r.Reads)(w.reads(ctx)); err != nil {
+		return err
+	}
+	r.Enter, err = w.enterCost(ctx)
+	return err
+}
+
+// beside is how many tenants are there, in words that do not split hairs: one is none.
+func beside(n int) int {
+	if n == 1 {
+		return 0
+	}
+	return n
+}
+
+// add appends what was measured.
+func add[T any](to *[]T) func(more []T, err error) error {
+	return func(more []T, err error) error { *to = append(*to, more...); return err }
 }

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -28,13 +27,10 @@ func (w *world) backends(ctx context.Context, application string) ([]int, error)
 	return pgx.CollectRows(rows, pgx.RowTo[int])
 }
 
-// ownCPU is the time this process has spent, in user and system mode.
+// ownCPU is what this process has spent.
 func ownCPU() time.Duration {
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	pid := os.Getpid()
+	return cpuOf([]int{pid})[pid]
 }
 
 // cpuOf is what each of the processes has spent.

@@ -69,10 +69,9 @@ func (o options) plan(n int) []cell {
 
 // warmUp is long enough for most connections to have met most tenants, where that can be waited for.
 func (o options) warmUp(n int) time.Duration {
-	if o.warm > 0 {
-		return o.warm
-	}
 	switch {
+	case o.warm > 0:
+		return o.warm
 	case n >= 10000:
 		return 7 * time.Second
 	case n >= 1000:

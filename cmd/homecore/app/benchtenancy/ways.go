@@ -62,6 +62,14 @@ func wayOf(key string) (way, error) {
 // connections is how many connections every way has. Ours may open one more in a group that a single tenant keeps busy.
 func (w *world) connections() int { return w.options.groups * w.options.conns }
 
+// mark lets the server's sessions be told from others'.
+func (w *world) mark(c *pgx.ConnConfig, application string) {
+	c.RuntimeParams["application_name"] = application
+	if w.dial != nil {
+		c.DialFunc = w.dial
+	}
+}
+
 // gorms is a way that works with GORM: what differs is how it comes to a handle.
 type gorms struct {
 	single func(ctx context.Context, t *tenant, fn func(db *gorm.DB) error) error
@@ -105,7 +113,7 @@ func update(db *gorm.DB, table string, id uuid.UUID) error {
 
 // openOurs is the stack as it is: registry's contexts, the tenancy driver, GORM.
 func openOurs(w *world, application string) (client, error) {
-	db, err := w.openTenancy(application, nil)
+	db, err := w.openTenancy(application)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +126,7 @@ func openOurs(w *world, application string) (client, error) {
 	}, nil
 }
 
-func (w *world) openTenancy(application string, change func(*pgx.ConnConfig)) (*tenancy.DB, error) {
+func (w *world) openTenancy(application string) (*tenancy.DB, error) {
 	main := w.fleet.Main()
 	return tenancy.Open(tenancy.Config{
 		Clusters: []tenancy.Cluster{{
@@ -130,10 +138,7 @@ func (w *world) openTenancy(application string, change func(*pgx.ConnConfig)) (*
 				}
 				c.User = main.GroupRole(group)
 				c.Password = w.password(c.User)
-				c.RuntimeParams["application_name"] = application
-				if change != nil {
-					change(c)
-				}
+				w.mark(c, application)
 				return c, nil
 			},
 		}},
@@ -147,7 +152,7 @@ func openStdlib(w *world, application, path string) (*gorm.DB, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	c.RuntimeParams["application_name"] = application
+	w.mark(c, application)
 	c.RuntimeParams["search_path"] = path
 	pool := stdlib.OpenDB(*c)
 	pool.SetMaxOpenConns(w.connections())
@@ -231,7 +236,7 @@ func openPool(w *world, application, path string) (*pgxpool.Pool, error) {
 		return nil, err
 	}
 	c.MaxConns = int32(w.connections())
-	c.ConnConfig.RuntimeParams["application_name"] = application
+	w.mark(c.ConnConfig, application)
 	c.ConnConfig.RuntimeParams["search_path"] = path
 	return pgxpool.NewWithConfig(context.Background(), c)
 }
