@@ -26,7 +26,7 @@ func (c cell) String() string {
 	return fmt.Sprintf("%d tenants, %s, %s, %d clients, %s tables", c.Tenants, c.Op, c.Dist, c.Clients, c.Tables)
 }
 
-// zipfExponent: the most frequent tenant of 10,000 gets a tenth of the requests, a hundred get half of them.
+// zipfExponent: of 10,000 tenants the most frequent gets a seventh of the requests, and a hundred get two thirds.
 const zipfExponent = 1.1
 
 // choose returns a function that chooses what a client asks next; the same client asks the same in every round and way.

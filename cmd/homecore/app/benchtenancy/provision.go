@@ -171,7 +171,7 @@ func (w *world) drops(ctx context.Context, existing int, built, bare []made) ([]
 
 func (w *world) drop(ctx context.Context, m made) error {
 	main := w.fleet.Main()
-	d, ok := any(main).(interface {
+	d, ok := any(main).(interface { // a fleet that drops nothing yet: what it would have to do, in one transaction
 		DropPlace(ctx context.Context, p fleet.Place) (bool, error)
 	})
 	if !ok {

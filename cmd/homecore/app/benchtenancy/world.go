@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -188,7 +189,12 @@ func (w *world) grow(ctx context.Context, n int) error {
 		return fmt.Errorf("fill the schema without tenancy: %w", err)
 	}
 	w.tenants = append(w.tenants, added...)
-	w.options.progress("%d tenants made in %s", len(added), time.Since(begun).Round(time.Millisecond*100))
+	var size, log string
+	if err := w.owner.QueryRow(context.WithoutCancel(ctx), `select pg_size_pretty(pg_database_size(current_database())), pg_size_pretty(pg_current_wal_lsn() - '0/0'::pg_lsn)`).
+		Scan(&size, &log); err != nil {
+		return err
+	}
+	w.options.progress("%d tenants made in %s; the database has %s, its log %s", len(added), time.Since(begun).Round(time.Millisecond*100), size, log)
 	// What has just been made is hot in the order of its making; readers meet it in another.
 	rand.New(rand.NewPCG(7, uint64(n))).Shuffle(len(w.tenants), func(i, j int) { w.tenants[i], w.tenants[j] = w.tenants[j], w.tenants[i] })
 	return nil
@@ -232,9 +238,14 @@ func (w *world) enter(ctx context.Context) error {
 	return nil
 }
 
-// enterCost is what Registry.Enter takes for a tenant that it knows, in microseconds.
+// enterCost is what Registry.Enter takes for a tenant that it knows, in microseconds, while it hears of changes.
 func (w *world) enterCost(ctx context.Context) (float64, error) {
 	const times = 50_000
+	listening, stop := context.WithCancel(ctx)
+	var heard sync.WaitGroup
+	heard.Go(func() { w.registry.Listen(listening, quiet()) })
+	defer heard.Wait()
+	defer stop()
 	some := w.tenants[:min(len(w.tenants), 1000)]
 	for _, t := range some {
 		if _, err := w.registry.Enter(ctx, t.id); err != nil {
