@@ -75,7 +75,7 @@ func Open(cfg Config) (*DB, error) {
 		Log: cfg.Logger, Slow: cfg.SlowQuery,
 		Attrs: func(ctx context.Context) slog.Attr {
 			scope, _ := Current(ctx)
-			return slog.String("tenant", scope.slug)
+			return slog.GroupAttrs("", append(scope.logAttrs(), slog.String("cluster", scope.cluster))...)
 		},
 	}))
 	if err != nil {
@@ -94,6 +94,12 @@ type Stats struct {
 	Open    int // connections
 	InUse   int
 	Waiting int // calls that wait for a connection
+
+	// Since the start.
+	Waits     int64         // calls that had to wait
+	WaitTime  time.Duration // how long they waited in all
+	Exhausted int64         // those that were told ErrExhausted
+	Moved     int64         // calls made once more because their tenant had moved
 }
 
 // Stats returns the state of every group.

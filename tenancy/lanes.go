@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,6 +23,8 @@ type group struct {
 
 	mu   sync.Mutex
 	held map[string]int // lanes that a tenant holds, by schema
+
+	waits, waited, exhausted, moved atomic.Int64 // for Stats
 }
 
 // lane is one connection.
@@ -88,6 +91,8 @@ func (g *group) wait(ctx context.Context, w *waiter, limit time.Duration) (*lane
 	patience := time.NewTimer(spareAfter)
 	defer patience.Stop()
 	began := time.Now()
+	g.waits.Add(1)
+	defer func() { g.waited.Add(int64(time.Since(began))) }()
 	for {
 		select {
 		case l := <-w.granted:
@@ -97,6 +102,7 @@ func (g *group) wait(ctx context.Context, w *waiter, limit time.Duration) (*lane
 		case <-patience.C:
 			waited := time.Since(began)
 			if waited >= limit {
+				g.exhausted.Add(1)
 				return nil, g.leave(w, ErrExhausted)
 			}
 			g.mu.Lock()
@@ -224,7 +230,10 @@ func (q *queue) remove(w *waiter) bool {
 }
 
 func (g *group) stats(cluster string, number int) Stats {
-	s := Stats{Cluster: cluster, Group: number}
+	s := Stats{
+		Cluster: cluster, Group: number, Waits: g.waits.Load(), WaitTime: time.Duration(g.waited.Load()),
+		Exhausted: g.exhausted.Load(), Moved: g.moved.Load(),
+	}
 	g.mu.Lock()
 	for _, l := range g.lanes {
 		if l.holder != "" {

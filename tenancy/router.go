@@ -81,6 +81,9 @@ func (r *router) again(ctx context.Context, err error) (context.Context, error) 
 	if why != nil {
 		return nil, entry.because(why)
 	}
+	if g, err := r.group(now); err == nil {
+		g.moved.Add(1)
+	}
 	return context.WithValue(With(ctx, now), renewedKey{}, true), nil
 }
 

@@ -123,7 +123,7 @@ func (x *exchange) account(ctx context.Context, req *http.Request) {
 	if !log.Enabled(ctx, level) {
 		return
 	}
-	attrs := make([]slog.Attr, 0, 10)
+	attrs := make([]slog.Attr, 0, 11)
 	attrs = append(attrs, slog.String("method", x.method))
 	if x.operation != nil {
 		attrs = append(attrs, slog.String("route", x.operation.Path))
@@ -134,7 +134,7 @@ func (x *exchange) account(ctx context.Context, req *http.Request) {
 		slog.Int("status", x.status), slog.Int64("bytes", x.bytes), slog.Duration("took", took),
 		slog.String("request_id", x.requestID), slog.Any("ip", x.client.IP))
 	if x.tenant != nil {
-		attrs = append(attrs, slog.String("tenant", x.tenant.Slug))
+		attrs = append(attrs, slog.String("tenant", x.tenant.Slug), slog.String("tenant_id", x.tenant.ID.String()))
 	}
 	if x.principal != nil {
 		attrs = append(attrs, slog.Any("user", x.principal.UserID))

@@ -166,13 +166,13 @@ func (x *exchange) answer(status int, body any) {
 }
 
 func (x *exchange) logError(ctx context.Context, level slog.Level, message string, err error) {
-	attrs := make([]slog.Attr, 0, 4)
+	attrs := make([]slog.Attr, 0, 5)
 	attrs = append(attrs, slog.String("request_id", x.requestID))
 	if x.operation != nil {
 		attrs = append(attrs, slog.String("operation", x.operation.Name))
 	}
 	if x.tenant != nil {
-		attrs = append(attrs, slog.String("tenant", x.tenant.Slug))
+		attrs = append(attrs, slog.String("tenant", x.tenant.Slug), slog.String("tenant_id", x.tenant.ID.String()))
 	}
 	attrs = append(attrs, slog.Any("error", err))
 	x.router.config.Logger.LogAttrs(ctx, level, message, attrs...)

@@ -77,9 +77,9 @@ func openCentral(ctx context.Context, c Config, f *fleet.Fleet, log *slog.Logger
 }
 
 // openTenants is the tenants' handle, on every cluster. It connects to none of them yet.
-func openTenants(c Config, f *fleet.Fleet, log *slog.Logger, dial func(ctx context.Context, network, address string) (net.Conn, error), registry *tenancy.Registry) (*tenancy.DB, error) {
+func openTenants(c Config, f *fleet.Fleet, log *slog.Logger, dial func(ctx context.Context, network, address string) (net.Conn, error), registry *tenancy.Registry, tracer tenancy.Tracer) (*tenancy.DB, error) {
 	password := rolePassword(c.Secret)
-	config := tenancy.Config{Renew: registry.Renew, SlowQuery: time.Second, Logger: log}
+	config := tenancy.Config{Renew: registry.Renew, Tracer: tracer, SlowQuery: time.Second, Logger: log}
 	for _, cluster := range f.Clusters() {
 		config.Clusters = append(config.Clusters, tenancy.Cluster{
 			Name: cluster.Name, Groups: cluster.Groups, Conns: c.TenantConnsPerGroup, Shared: cluster.Kind == fleet.Citus,

@@ -127,6 +127,7 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, f *fle
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
+	o.Log = slog.New(tenancy.LogHandler(o.Log.Handler()))
 	a := &App{Config: c, Metrics: prometheus.NewRegistry(), owner: owner, Fleet: f}
 	defer func() {
 		if err != nil {
@@ -145,9 +146,11 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, f *fle
 	}
 	a.newest = len(schema)
 	a.Registry = tenancy.NewRegistry(a.central, c.BaseDomain, len(f.Set()))
-	if a.tenants, err = openTenants(c, f, o.Log, o.DialTenants, a.Registry); err != nil {
+	observed := tenancy.NewMetrics(func() []tenancy.Stats { return a.tenants.Stats() })
+	if a.tenants, err = openTenants(c, f, o.Log, o.DialTenants, a.Registry, observed); err != nil {
 		return nil, err
 	}
+	a.Metrics.MustRegister(observed)
 	queue, err := jobs.NewQueue(a.central, o.Log)
 	if err != nil {
 		return nil, err

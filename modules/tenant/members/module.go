@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/maypok86/otter/v2"
 
 	"garment.id/homecore/tenancy"
 )
@@ -23,22 +22,20 @@ type Deps struct {
 // Service is the module.
 type Service struct {
 	Deps
-	granted *otter.Cache[place, grants]
+	granted *tenancy.Cache[grantee, grants]
 }
 
 // A role's permissions are remembered for a moment, so that a request is spared a round trip. This is also how long a right
 // that was taken away may still be used; a change of the membership itself has a version of its own and is never remembered.
 const rememberFor = 500 * time.Millisecond
 
-// place is whose permissions are remembered.
-type place struct {
-	tenant, user uuid.UUID
-	membership   int64 // version
+// grantee is whose permissions are remembered, within the tenant.
+type grantee struct {
+	user       uuid.UUID
+	membership int64 // version
 }
 
 // New makes the module.
 func New(d Deps) *Service {
-	return &Service{Deps: d, granted: otter.Must(&otter.Options[place, grants]{
-		MaximumSize: 100_000, ExpiryCalculator: otter.ExpiryWriting[place, grants](rememberFor),
-	})}
+	return &Service{Deps: d, granted: tenancy.NewCache[grantee, grants](100_000, rememberFor)}
 }

@@ -4,23 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/google/uuid"
-	"github.com/maypok86/otter/v2"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
 	"garment.id/homecore/platform/api"
 	"garment.id/homecore/platform/fault"
+	"garment.id/homecore/tenancy"
 )
 
 // Permits says whether the principal, in the tenant ctx has entered, is an active member whose role holds the permission;
 // an empty permission asks for membership alone. It refuses with fault.AccessDenied.
 func (s *Service) Permits(ctx context.Context, p api.Principal, permission string) error {
-	held, err := s.granted.Get(ctx, place{p.TenantID, p.UserID, p.MembershipVersion},
-		otter.LoaderFunc[place, grants](func(ctx context.Context, at place) (grants, error) { return s.load(ctx, at.user) }))
-	if errors.Is(err, otter.ErrNotFound) {
+	held, err := s.granted.Get(ctx, grantee{p.UserID, p.MembershipVersion}, func(ctx context.Context) (grants, error) { return s.load(ctx, p.UserID) })
+	if errors.Is(err, tenancy.ErrNotCached) {
 		return fault.AccessDenied
 	}
 	if err != nil {
@@ -39,7 +37,7 @@ func (s *Service) Permissions(ctx context.Context, tenantID, userID uuid.UUID) (
 		return nil, err
 	}
 	held, err := s.load(ctx, userID)
-	if errors.Is(err, otter.ErrNotFound) {
+	if errors.Is(err, tenancy.ErrNotCached) {
 		return []string{}, nil
 	}
 	if err != nil {
@@ -48,15 +46,12 @@ func (s *Service) Permissions(ctx context.Context, tenantID, userID uuid.UUID) (
 	return held.expanded(), nil
 }
 
-// load reads from the tenant ctx has entered; otter.ErrNotFound, which is not remembered, where there is no active member.
-// Several requests may wait for one load: it does not end with the first of them.
+// load reads from the tenant ctx has entered; tenancy.ErrNotCached where there is no active member.
 func (s *Service) load(ctx context.Context, user uuid.UUID) (grants, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
 	role, err := gorm.G[Role](s.DB.Gorm(ctx)).
 		Where("id = (select role_id from members where user_id = ? and status = 'active')", user).Take(ctx)
 	if errors.Is(err, gorm.ErrRecordNotFound) {
-		return nil, otter.ErrNotFound
+		return nil, tenancy.ErrNotCached
 	}
 	return role.Permissions, err
 }
