@@ -6,9 +6,12 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
@@ -47,6 +50,17 @@ type conn struct {
 	entering Scope // whose parameters enter holds
 	enter    [][]byte
 	form     string
+
+	// Of an exchange; kept to be used again, since there is one at a time.
+	reading   rows
+	binding   pgproto3.Bind
+	executing pgproto3.Execute
+	syncing   pgproto3.Sync
+	watcher   *ctxwatch.ContextWatcher
+	watching  bool
+	settled   bool // it is over: the server is ready for the next
+
+	returned time.Time // when it last came back to its pool
 
 	served map[string]struct{} // schemas: each costs the backend memory that it keeps
 	limit  int
@@ -133,6 +147,7 @@ func (c *conn) CheckNamedValue(v *driver.NamedValue) error {
 // served so many that its backend's memory is better given back.
 func (c *conn) IsValid() bool {
 	c.unhold()
+	c.returned = time.Now()
 	return c.usable() && len(c.served) < c.limit
 }
 
@@ -149,16 +164,20 @@ func (c *conn) usable() bool {
 	return c.broken == nil && c.tx == nil && c.open == nil && !c.pg.IsClosed() && c.pg.TxStatus() == 'I'
 }
 
-// ResetSession discards a connection that the server has meanwhile closed, before anything is sent on it.
+// ResetSession discards a connection that the server has meanwhile closed, before anything is sent on it. One that was in use
+// a moment ago is not looked at: that takes a system call, and the moment after looking is as long.
 func (c *conn) ResetSession(ctx context.Context) error {
-	if !c.usable() || !alive(ctx, c.pg) {
+	if !c.usable() || time.Since(c.returned) > lookAfter && !alive(ctx, c.pg) {
 		return driver.ErrBadConn
 	}
 	return nil
 }
 
+const lookAfter = time.Millisecond
+
 func (c *conn) Close() error {
 	c.unhold()
+	c.unwatch()
 	ctx, cancel := context.WithTimeout(context.Background(), cancelLimit)
 	defer cancel()
 	return c.pg.Close(ctx)

@@ -25,11 +25,11 @@ const endLimit = 30 * time.Second
 
 // enterSQL is the statement that enters a tenant. The values travel as parameters: no SQL is ever built from a tenant's data. A
 // setting made with is_local = true ends with the transaction, and so leaves nothing for the next tenant. It returns no row:
-// its conditions are all evaluated, and none holds.
+// its conditions are all evaluated, and none holds. (One column, since pgconn has a statement without any described each time.)
 //
 // The role's own limits stay in force unless the Scope has stricter ones, so there are several forms.
 func enterSQL(shared, timeout, readOnly bool) string {
-	sql := `select where pg_catalog.set_config('search_path', $1, true) is null or pg_catalog.set_config('application_name', $2, true) is null`
+	sql := `select 1 where pg_catalog.set_config('search_path', $1, true) is null or pg_catalog.set_config('application_name', $2, true) is null`
 	if shared {
 		// No role to become, so no membership that could be missing: the right to use the schema is the gate.
 		sql += ` or 1 / pg_catalog.has_schema_privilege($3, 'usage')::int = 0`
@@ -91,13 +91,15 @@ func newConnector(config *pgx.ConnConfig, cfg Config, cluster Cluster, known *de
 	if cluster.Pooler {
 		delete(config.RuntimeParams, "intervalstyle") // PgBouncer refuses the ones it does not track
 	}
-	config.BuildContextWatcherHandler = func(pg *pgconn.PgConn) ctxwatch.Handler {
-		return &pgconn.CancelRequestContextWatcherHandler{Conn: pg, CancelRequestDelay: cancelDelay, DeadlineDelay: cancelLimit}
-	}
+	config.BuildContextWatcherHandler = cancelling
 	return &connector{
 		config: config, named: !cluster.Pooler, capacity: cfg.Statements, tenants: cfg.Tenants, shared: cluster.Shared, known: known, lane: l,
 		tracer: cfg.Tracer,
 	}
+}
+
+func cancelling(pg *pgconn.PgConn) ctxwatch.Handler {
+	return &pgconn.CancelRequestContextWatcherHandler{Conn: pg, CancelRequestDelay: cancelDelay, DeadlineDelay: cancelLimit}
 }
 
 // Connect logs in as the group's role, which by itself can reach nothing.
@@ -121,7 +123,8 @@ func (cn *connector) connect(ctx context.Context, config *pgx.ConnConfig) (*conn
 		stmts: newLRU[statementKey, *statement](cn.capacity),
 		known: cn.known, tracer: cn.tracer, lane: cn.lane, shared: cn.shared,
 		served: make(map[string]struct{}), limit: cn.tenants,
-		fixed: make(map[string]*pgconn.StatementDescription),
+		fixed:   make(map[string]*pgconn.StatementDescription),
+		watcher: ctxwatch.NewContextWatcher(cancelling(pc.PgConn())),
 	}
 	fixed := fixedSQL(cn.shared)
 	copy(c.enterSQL[:], fixed)

@@ -33,6 +33,8 @@ var (
 	// ErrExhausted is returned when every connection of the tenant's group stayed busy for as long as Config.Wait allows.
 	ErrExhausted = fault.ServiceUnavailable.WithRetryAfter(time.Second).WithCause(errors.New("tenancy: every connection of the tenant's group is busy"))
 
+	errUnexpected = errors.New("tenancy: the server answered less than it was asked")
+
 	errEnded = errors.New("tenancy: a statement ended or opened a transaction behind the driver's back")
 	errLost  = fmt.Errorf("tenancy: the connection was lost in the middle of a transaction: %w", io.ErrUnexpectedEOF)
 )

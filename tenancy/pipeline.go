@@ -92,6 +92,9 @@ func (c *conn) admit(ctx context.Context) (Scope, error) {
 
 // send runs one pipeline: [begin] [enter] [parse] bind execute sync.
 func (c *conn) send(cl *call) (*rows, error) {
+	if c.isQuick(cl) {
+		return c.exchange(cl)
+	}
 	var name string
 	if cl.stmt != nil {
 		name = cl.stmt.bound.Name
@@ -187,12 +190,17 @@ func (c *conn) start(cl *call) (p *pgconn.Pipeline, sent int, err error) {
 		c.sendFixed(p, c.tx.begin, nil)
 		sent++
 	}
-	if c.entering != cl.scope {
-		c.entering, c.enter, c.form = cl.scope, cl.scope.enterParams(c.shared), c.enterSQL[cl.scope.enterForm()]
-		c.served[cl.scope.schema] = struct{}{}
-	}
+	c.enterAs(cl.scope)
 	c.sendFixed(p, c.form, c.enter)
 	return p, sent + 1, nil
+}
+
+// enterAs makes ready what enters the tenant.
+func (c *conn) enterAs(s Scope) {
+	if c.entering != s {
+		c.entering, c.enter, c.form = s, s.enterParams(c.shared), c.enterSQL[s.enterForm()]
+		c.served[s.schema] = struct{}{}
+	}
 }
 
 func (c *conn) sendFixed(p *pgconn.Pipeline, sql string, params [][]byte) {

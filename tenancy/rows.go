@@ -21,6 +21,8 @@ type rows struct {
 	ctx      context.Context
 	pipeline *pgconn.Pipeline
 	reader   *pgconn.ResultReader
+	quick    bool     // sent by exchange: there is no pipeline
+	values   [][]byte // of the row that was read last
 
 	*description
 	columns []string
@@ -41,24 +43,35 @@ func (r *rows) describe(d *description, formats []int16) {
 // first reads ahead to the first row, or to the end if there is none: a statement that fails does so before its rows are
 // handed out, and one that returns none is over with its pipeline.
 func (r *rows) first() error {
-	if r.reader.NextRow() {
+	if r.next() {
 		r.peeked = true
 		return nil
 	}
 	return r.finish()
 }
 
+func (r *rows) next() bool {
+	if r.quick {
+		return r.quickRow()
+	}
+	if r.reader.NextRow() {
+		r.values = r.reader.Values()
+		return true
+	}
+	return false
+}
+
 // Next reads the next row. Only when the server has ended the transaction of a single statement does it say io.EOF: a
 // deferred constraint fails after the last row.
 func (r *rows) Next(dest []driver.Value) error {
-	if r.done || !r.peeked && !r.reader.NextRow() {
+	if r.done || !r.peeked && !r.next() {
 		if err := r.finish(); err != nil {
 			return err
 		}
 		return io.EOF
 	}
 	r.peeked = false
-	values := r.reader.Values()
+	values := r.values
 	if len(values) != len(r.decode) {
 		return fmt.Errorf("tenancy: %d columns were described and %d arrived", len(r.decode), len(values))
 	}
@@ -83,9 +96,13 @@ func (r *rows) finish() error {
 	}
 	r.done = true
 	r.c.open = nil
-	r.tag, r.err = r.reader.Close()
-	if err := r.c.finish(r.pipeline); r.err == nil {
-		r.err = err
+	if r.quick {
+		r.err = r.quickClose()
+	} else {
+		r.tag, r.err = r.reader.Close()
+		if err := r.c.finish(r.pipeline); r.err == nil {
+			r.err = err
+		}
 	}
 	r.err = r.c.explain(r.ctx, r.err)
 	if r.ended != nil {
