@@ -78,7 +78,8 @@ func TestWrongUsage(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{
 		"nonsense", "dev --nonsense", "dev --listen nonsense", "migrate up --set other", "migrate up --workers 0", "migrate up --workers many",
-		"operators", "operators grant", "operators grant a@example.com", "openapi --surface other", "serve --nonsense", "version extra",
+		"tenants restore", "tenants restore a", "tenants restore a b --undo", "tenants restore a --undo --accept", "tenants move a",
+		"clusters add", "clusters add a --groups 0", "clusters add a --kind other", "clusters add a --url-env PATH", "operators", "operators grant", "operators grant a@example.com", "openapi --surface other", "serve --nonsense", "version extra",
 	} {
 		t.Run("homecore "+line, func(t *testing.T) {
 			t.Parallel()
@@ -102,7 +103,8 @@ func dataDirFor(t *testing.T, line string) []string {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	for _, command := range []string{
-		"", "dev", "serve", "work", "migrate", "migrate up", "migrate status", "tenants", "tenants list", "operators", "operators grant", "operators revoke", "operators list",
+		"", "dev", "serve", "work", "migrate", "migrate up", "migrate status", "tenants", "tenants list", "tenants export", "tenants restore", "tenants move",
+		"clusters", "clusters list", "clusters add", "operators", "operators grant", "operators revoke", "operators list",
 		"openapi", "doctor", "version",
 	} {
 		t.Run("homecore "+command, func(t *testing.T) {

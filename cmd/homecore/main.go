@@ -24,6 +24,7 @@ type commands struct {
 	Work      workCommand      `cmd:"" help:"The job workers, for production."`
 	Migrate   migrateCommand   `cmd:"" help:"Show or run migrations of schema central and of the tenants' schemas."`
 	Tenants   tenantsCommand   `cmd:"" help:"Operators' work on tenants."`
+	Clusters  clustersCommand  `cmd:"" help:"The databases that hold tenants."`
 	Operators operatorsCommand `cmd:"" help:"Who may run the platform."`
 	Openapi   openapiCommand   `cmd:"" name:"openapi" help:"Print the OpenAPI 3.1 document of a surface."`
 	Doctor    doctorCommand    `cmd:"" help:"Check configuration, database, migrations, mail and clock, and say what to do."`

@@ -13,7 +13,10 @@ import (
 )
 
 type tenantsCommand struct {
-	List tenantsList `cmd:"" help:"List tenants."`
+	List    tenantsList    `cmd:"" help:"List tenants."`
+	Export  tenantsExport  `cmd:"" help:"Write all rows of a tenant to an archive, as they are at one moment."`
+	Restore tenantsRestore `cmd:"" help:"Bring a tenant back to the state in an archive. The old state is kept until --accept."`
+	Move    tenantsMove    `cmd:"" help:"Move a tenant to another cluster. It is under maintenance while its rows are copied."`
 }
 
 // fleet opens the clusters as their owner, which is all that operators' work on tenants needs; done closes them.

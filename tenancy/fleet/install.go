@@ -82,6 +82,12 @@ func (f *Fleet) AddCluster(ctx context.Context, config Config, c Cluster, passwo
 	if !validClusterName(c.Name) {
 		return errors.New("a cluster's name is 1 to 16 letters and digits, in lower case")
 	}
+	if c.Name == tenancy.DefaultCluster {
+		return errors.New("the main cluster is there already")
+	}
+	if known, ok := f.clusters[c.Name]; ok {
+		c.Kind, c.Groups = known.Kind, known.Groups // tenants stand in them
+	}
 	if c.Kind == "" {
 		c.Kind = Postgres
 	}
@@ -90,6 +96,13 @@ func (f *Fleet) AddCluster(ctx context.Context, config Config, c Cluster, passwo
 		return err
 	}
 	defer one.Close()
+	var taken bool
+	if err := one.clusters[c.Name].owner.QueryRow(ctx, "select to_regnamespace('central') is not null").Scan(&taken); err != nil {
+		return fmt.Errorf("reach cluster %s: %w", c.Name, err)
+	}
+	if taken {
+		return fmt.Errorf("cluster %s: its address is that of a main cluster", c.Name)
+	}
 	if err := one.install(ctx, one.clusters[c.Name], password); err != nil {
 		return fmt.Errorf("install cluster %s: %w", c.Name, err)
 	}

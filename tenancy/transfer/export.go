@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -123,4 +124,9 @@ func Writable(dir string) error {
 	}
 	_ = probe.Close()
 	return os.Remove(filepath.Clean(probe.Name()))
+}
+
+// FileName is what an archive is called unless somebody says otherwise: the tenant, and when.
+func FileName(slug string, at time.Time) string {
+	return slug + "-" + at.UTC().Format("20060102T150405Z") + ".tar.zst"
 }

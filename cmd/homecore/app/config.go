@@ -40,6 +40,7 @@ type Config struct {
 	ClusterKind         string        `env:"CLUSTER_KIND" envDefault:"postgres"`                      // What the database is: postgres or citus; read only when it is first migrated.
 	TenantGroups        int           `env:"TENANT_GROUPS" envDefault:"8"`                            // Affinity groups of tenants; read only when the database is first migrated.
 	TenantConnsPerGroup int           `env:"TENANT_CONNS_PER_GROUP" envDefault:"2"`                   // Connections of each affinity group in this process.
+	ExportDir           string        `env:"EXPORT_DIR"`                                              // Folder for archives of tenants, which the API and the workers share.
 
 	Jobs     jobs.Config `envPrefix:"JOBS_"`
 	Identity identity.Config
