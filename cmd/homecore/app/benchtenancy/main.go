@@ -144,8 +144,12 @@ func run(ctx context.Context, o options) error {
 	r.Setting.Seconds = time.Since(o.begun).Seconds()
 	r.Targets = r.judge()
 	for _, t := range r.Targets {
-		if t.Verdict != "not measured" {
-			fmt.Printf("%-4s  %-90s %s  is %s\n", t.Verdict, t.Name, t.Want, number(t.Is))
+		is := "is " + number(t.Is)
+		if t.Verdict == "not measured" {
+			is = ""
+		}
+		if is != "" || !o.partial {
+			fmt.Printf("%-12s  %-75s %s  %s\n", t.Verdict, t.Name, t.Want, is)
 		}
 	}
 	if o.partial {

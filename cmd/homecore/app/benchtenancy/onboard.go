@@ -43,12 +43,13 @@ func (w *world) onboarding(ctx context.Context, existing int) (out []provision, 
 	}
 	for _, how := range []string{"cold", "warm"} {
 		p := provision{What: "onboard", How: how, Existing: existing, AtOnce: 1}
+		if err := w.discardWarm(ctx); err != nil {
+			return nil, err
+		}
+		var warm []string
 		if how == "warm" {
-			f := s.app.Fleet
-			for range w.options.provisions {
-				if _, err := f.Make(ctx, f.Main(), nil, "warm", len(f.Set()), true); err != nil {
-					return nil, err
-				}
+			if warm, err = warmUp(ctx, s.app.Fleet, w.options.provisions); err != nil {
+				return nil, err
 			}
 		}
 		var took []time.Duration
@@ -61,6 +62,11 @@ func (w *world) onboarding(ctx context.Context, existing int) (out []provision, 
 			took = append(took, d)
 		}
 		p.sum(took, time.Since(begun))
+		if all, err := w.taken(ctx, warm); err != nil {
+			return nil, err
+		} else if !all {
+			continue
+		}
 		w.options.progress("  %s", p)
 		out = append(out, p)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -66,12 +67,12 @@ func (w *world) provisioning(ctx context.Context, existing int) (out []provision
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, warm)
-		places, err := w.places(ctx, append(ids, claimed...))
+		out = append(out, warm...)
+		places, err := w.places(ctx, ids)
 		if err != nil {
 			return nil, err
 		}
-		built = append(built, places...)
+		built = append(append(built, places...), claimed...)
 	}
 	dropped, err := w.drops(ctx, existing, built, bare)
 	if err != nil {
@@ -108,22 +109,49 @@ func (w *world) registered(ctx context.Context, n int) ([]uuid.UUID, error) {
 	return ids, w.register(ctx, added)
 }
 
-// claims fills the pool of warm schemas and has tenants take them.
-func (w *world) claims(ctx context.Context, p provision, n int) (provision, []uuid.UUID, error) {
-	for range n {
-		if _, err := w.fleet.Make(ctx, w.fleet.Main(), nil, "warm", w.versions, true); err != nil {
-			return p, nil, err
-		}
+// claims fills the pool of warm schemas and has tenants take them. It returns no measure if they did not.
+func (w *world) claims(ctx context.Context, p provision, n int) ([]provision, []made, error) {
+	warm, err := warmUp(ctx, w.fleet, n)
+	if err != nil {
+		return nil, nil, err
 	}
 	ids, err := w.registered(ctx, n)
 	if err != nil {
-		return p, nil, err
+		return nil, nil, err
 	}
 	took, elapsed, err := together(ctx, p.AtOnce, 0, n, func(ctx context.Context, i int) error { return w.fleet.Build(ctx, ids[i]) })
+	if err != nil {
+		return nil, nil, err
+	}
+	built, err := w.places(ctx, ids)
+	if err != nil {
+		return nil, nil, err
+	}
+	if all, err := w.taken(ctx, warm); err != nil || !all {
+		return nil, built, errors.Join(err, w.discardWarm(ctx))
+	}
 	p.How = ours
 	p.sum(took, elapsed)
 	w.options.progress("  %s", p)
-	return p, ids, err
+	return []provision{p}, built, nil
+}
+
+// discardWarm drops the schemas that wait for tenants.
+func (w *world) discardWarm(ctx context.Context) error {
+	rows, err := w.owner.Query(ctx, "select schema_name, role_name from tenancy.schemas where state = 'warm'")
+	if err != nil {
+		return err
+	}
+	all, err := pgx.CollectRows(rows, scanMade)
+	if err != nil {
+		return err
+	}
+	for _, m := range all {
+		if err := w.drop(ctx, m); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (w *world) places(ctx context.Context, ids []uuid.UUID) ([]made, error) {
@@ -159,6 +187,10 @@ func (w *world) drops(ctx context.Context, existing int, built, bare []made) ([]
 	if err != nil {
 		return nil, err
 	}
+	if _, ok := any(w.fleet.Main()).(dropper); !ok {
+		w.options.progress("  the fleet drops nothing: what stands for homecore above is not measured")
+		out = slices.DeleteFunc(out, func(p provision) bool { return p.How == ours })
+	}
 	if err := w.durable(ctx, false); err != nil {
 		return nil, err
 	}
@@ -169,17 +201,47 @@ func (w *world) drops(ctx context.Context, existing int, built, bare []made) ([]
 	return out, err
 }
 
+// dropper is a fleet's cluster that can drop schemas.
+type dropper interface {
+	DropPlace(ctx context.Context, p fleet.Place) (bool, error)
+}
+
+// drop drops as the fleet does. Where the fleet drops nothing, it only clears away: that is no measure of HomeCore.
 func (w *world) drop(ctx context.Context, m made) error {
 	main := w.fleet.Main()
-	d, ok := any(main).(interface { // a fleet that drops nothing yet: what it would have to do, in one transaction
-		DropPlace(ctx context.Context, p fleet.Place) (bool, error)
-	})
-	if !ok {
-		_, err := w.owner.Exec(ctx, "begin; drop schema "+quote(m.schema)+" cascade; drop role "+quote(m.role)+"; delete from tenancy.schemas where schema_name = '"+m.schema+"'; commit", pgx.QueryExecModeSimpleProtocol)
+	if d, ok := any(main).(dropper); ok {
+		done, err := d.DropPlace(ctx, fleet.Place{Cluster: main.Name, Schema: m.schema, Role: m.role})
+		if err == nil && !done {
+			err = fmt.Errorf("schema %s is still there", m.schema)
+		}
 		return err
 	}
-	_, err := d.DropPlace(ctx, fleet.Place{Cluster: main.Name, Schema: m.schema, Role: m.role})
+	_, err := w.owner.Exec(ctx, "begin; drop schema "+quote(m.schema)+" cascade; drop role "+quote(m.role)+
+		"; delete from tenancy.schemas where schema_name = '"+m.schema+"'; commit", pgx.QueryExecModeSimpleProtocol)
 	return err
+}
+
+// warmUp makes n schemas that wait for tenants, and returns their names.
+func warmUp(ctx context.Context, f *fleet.Fleet, n int) ([]string, error) {
+	names := make([]string, n)
+	for i := range names {
+		p, err := f.Make(ctx, f.Main(), nil, "warm", len(f.Set()), true)
+		if err != nil {
+			return nil, err
+		}
+		names[i] = p.Schema
+	}
+	return names, nil
+}
+
+// taken says whether all of these are tenants' now. If not, tenants were given others, made for them: nothing warm was measured.
+func (w *world) taken(ctx context.Context, warm []string) (bool, error) {
+	var n int
+	err := w.owner.QueryRow(ctx, "select count(*) from tenancy.schemas where schema_name = any($1) and state = 'current'", warm).Scan(&n)
+	if err == nil && n < len(warm) {
+		w.options.progress("  only %d of %d warm schemas were taken: not measured", n, len(warm))
+	}
+	return n == len(warm), err
 }
 
 // sideBySide does two things n times each, in turns of as many as are at once, and which goes first changes.
