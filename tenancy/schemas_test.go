@@ -139,7 +139,7 @@ func TestMigrate(t *testing.T) {
 	failed := map[string]int{}
 	for range 2 {
 		wait.Go(func() {
-			_ = runner().Run(t.Context(), migrate.Options{Workers: 2}, func(e migrate.Event) {
+			_, _ = runner().Run(t.Context(), migrate.Options{Workers: 2}, func(e migrate.Event) {
 				mu.Lock()
 				defer mu.Unlock()
 				if e.Err != nil {
@@ -166,7 +166,7 @@ func TestMigrate(t *testing.T) {
 	if _, err := owner.Exec(t.Context(), "alter table "+pgx.Identifier{badSchema, "taxonomies"}.Sanitize()+" drop column note"); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Run(t.Context(), migrate.Options{Workers: 1}, nil); err != nil {
+	if _, err := p.Run(t.Context(), migrate.Options{Workers: 1}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if behind, err := p.Behind(t.Context(), ""); err != nil || len(behind) != 0 {

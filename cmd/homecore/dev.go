@@ -115,7 +115,7 @@ func (d *devCommand) serve(c *console, config app.Config, l net.Listener, r runt
 		return err
 	}
 	defer f.Close()
-	if err := migrate.New(f).Run(c.ctx, migrate.Options{Workers: 4}, nil); err != nil {
+	if _, err := migrate.New(f).Run(c.ctx, migrate.Options{Workers: 4, NoWaves: true}, nil); err != nil {
 		return err
 	}
 	a, err := app.New(c.ctx, config, app.Options{Version: buildVersion(), Log: log, Development: true})

@@ -64,7 +64,8 @@ func (w *world) migrate(ctx context.Context) (seconds float64, err error) {
 }
 
 func (w *world) runMigrations(ctx context.Context) error {
-	return migrate.New(w.fleet).Run(ctx, migrate.Options{Workers: migrationWorkers}, nil)
+	_, err := migrate.New(w.fleet).Run(ctx, migrate.Options{Workers: migrationWorkers}, nil)
+	return err
 }
 
 func (w *world) migrateBare(ctx context.Context, column string) (seconds float64, err error) {
