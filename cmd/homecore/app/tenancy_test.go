@@ -112,23 +112,6 @@ func TestTenantsSeeOnlyTheirOwn(t *testing.T) {
 		central.Get(t, taxonomies).Want(t, http.StatusForbidden, "tenant.context_mismatch")
 		central.Post(t, taxonomies, color("X")).Want(t, http.StatusForbidden, "tenant.context_mismatch")
 	})
-
-	t.Run("no header and no query chooses the tenant", func(t *testing.T) {
-		for _, name := range []string{
-			"X-Tenant", "X-Tenant-ID", "X-Tenant-Slug", "X-Forwarded-Host", "X-Original-Host", "X-Host", "Forwarded", "Tenant",
-		} {
-			for _, value := range []string{"maju-busana", theirs.TenantID.String(), theirs.Host, "host=" + theirs.Host} {
-				onlyMine(t, mine.Get(t, taxonomies, name, value))
-			}
-		}
-		for _, query := range []string{"tenant=", "tenant_id=", "slug=", "schema="} {
-			r := mine.Get(t, taxonomies+"?"+query+theirs.TenantID.String())
-			if r.Status == http.StatusUnprocessableEntity {
-				continue // not known, which is as good
-			}
-			onlyMine(t, r)
-		}
-	})
 }
 
 func TestTenantsThatAreShut(t *testing.T) {
