@@ -4,7 +4,7 @@ BIN := .bin
 GOLANGCI_VERSION := v2.15.0
 GO ?= go
 
-.PHONY: run test race lint bench bench-tenancy build fuzz clean
+.PHONY: run test race lint bench bench-tenancy build fuzz-leaks clean
 
 run: ## everything on one machine: Postgres, migrations, API, jobs, mailbox, demo data
 	@mkdir -p $(BIN) && $(GO) build -o $(BIN)/homecore ./cmd/homecore && exec $(BIN)/homecore dev
@@ -24,6 +24,9 @@ bench: ## measures, as lines and as JSON in docs/bench; BENCH=short takes under 
 
 bench-tenancy: ## tenancy next to other ways and to the least it can cost, up to 10,000 tenants; BENCH=short: up to 100, in a minute or two
 	@$(GO) run ./cmd/homecore/app/benchtenancy
+
+fuzz-leaks: ## looks for rows of other tenants, 300,000 statements for each way to the server, behind PgBouncer too; prints the counts
+	HOMECORE_FUZZ=300000 $(GO) run ./platform/postgres/pgtest/with-postgres -- $(GO) test ./tenancy -count=1 -v -timeout 2h -run 'NeverShowsAForeignRow'
 
 build: ## the binary, in .bin
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$$(git describe --tags --always --dirty 2>/dev/null || echo unknown)" -o $(BIN)/homecore ./cmd/homecore

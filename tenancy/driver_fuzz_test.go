@@ -1,12 +1,14 @@
 package tenancy
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,14 +21,19 @@ import (
 	"gorm.io/gorm/logger"
 )
 
-// fuzzFor is how long each pool is exercised; HOMECORE_FUZZ=10m looks longer.
-func fuzzFor(t *testing.T) time.Duration {
-	if text := os.Getenv("HOMECORE_FUZZ"); text != "" {
-		d, err := time.ParseDuration(text)
-		must(t, err)
-		return d
+// fuzzFor is how long each pool is exercised: a moment, or as HOMECORE_FUZZ says, which is a duration (10m) or a number of
+// statements (500000); see make fuzz-leaks.
+func fuzzFor(t *testing.T) (d time.Duration, statements int64) {
+	text := os.Getenv("HOMECORE_FUZZ")
+	if text == "" {
+		return time.Second, 0
 	}
-	return 1000 * time.Millisecond
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return time.Hour, n
+	}
+	d, err := time.ParseDuration(text)
+	must(t, err)
+	return d, 0
 }
 
 // workload is what every way of switching tenants is put through: it knows only handles that are said to be a tenant's.
@@ -34,10 +41,19 @@ type workload struct {
 	w      *world
 	handle func(ctx context.Context) *gorm.DB
 	tx     func(ctx context.Context, fn func(ctx context.Context) error) error
+	db     *DB // for what only it has; nil where the way of switching has nothing like it
 
-	reads, leaks atomic.Int64
-	leaked       atomic.Value
+	statements, reads, leaks, copied atomic.Int64
+	leaked                           atomic.Value
 }
+
+// Start counts the statements: the workload is the DB's Tracer.
+func (l *workload) Start(context.Context, Statement) EndOfStatement {
+	l.statements.Add(1)
+	return nil
+}
+
+func traced(l *workload) func(*Config) { return func(cfg *Config) { cfg.Tracer = l } }
 
 // look reads the canary and a row, and writes to it: all must be the tenant's own.
 func (l *workload) look(ctx context.Context, tenant int) error {
@@ -49,7 +65,11 @@ func (l *workload) look(ctx context.Context, tenant int) error {
 			l.leaked.Store(fmt.Sprintf("as %s saw %q", want, got))
 		}
 	}
-	switch rand.N(4) {
+	ways := 4
+	if l.db != nil {
+		ways = 5
+	}
+	switch rand.N(ways) {
 	case 0:
 		var found []string
 		if err := l.handle(ctx).Raw("select tenant from canaries").Scan(&found).Error; err != nil {
@@ -85,6 +105,30 @@ func (l *workload) look(ctx context.Context, tenant int) error {
 		if rand.N(2) == 0 {
 			return rows.Close()
 		}
+	case 4:
+		return l.copy(ctx, want, saw)
+	}
+	return nil
+}
+
+// copy writes rows that say whose they are, and reads the tenant's by COPY.
+func (l *workload) copy(ctx context.Context, want string, saw func(string)) error {
+	if rand.N(2) == 0 {
+		first := 1000 + rand.Int64N(1<<40)*10
+		var failure error
+		if rand.N(4) == 0 {
+			failure = errFuzz
+		}
+		n, err := l.db.CopyFrom(ctx, "books", []string{"id", "title"}, rowsOf(failure, []any{first, fmt.Sprint(want, " ", first)}, []any{first + 1, fmt.Sprint(want, " ", first+1)}))
+		l.copied.Add(n)
+		return err
+	}
+	var out bytes.Buffer
+	if _, err := l.db.CopyTo(ctx, "select title from books order by id limit 20", &out); err != nil {
+		return err
+	}
+	for _, line := range strings.Split(strings.TrimSpace(out.String()), "\n")[1:] {
+		saw(strings.Fields(line + " ?")[0])
 	}
 	return nil
 }
@@ -94,7 +138,7 @@ var errFuzz = errors.New("fuzz")
 // step does one of the things that happen to a request, in any of the ways it can end.
 func (l *workload) step(ctx context.Context, tenant, depth int) (err error) {
 	look := func(ctx context.Context) error { return l.look(ctx, tenant) }
-	switch rand.N(10) {
+	switch rand.N(12) {
 	case 0, 1, 2:
 		return look(ctx)
 	case 3:
@@ -135,6 +179,24 @@ func (l *workload) step(ctx context.Context, tenant, depth int) (err error) {
 			}
 			return nil
 		})
+	case 9: // a job: its context is not the request's, and the request has ended
+		if depth > 0 {
+			return look(ctx)
+		}
+		request, cancel := context.WithCancel(ctx)
+		done := make(chan error, 1)
+		job := context.WithoutCancel(request)
+		go func() { done <- l.tx(job, look) }()
+		cancel()
+		return errors.Join(look(request), <-done)
+	case 10: // the tenant's own limit, met
+		if l.db == nil || depth > 0 {
+			return look(ctx)
+		}
+		limited := l.w.scopes[tenant]
+		limited.timeout = time.Millisecond
+		ctx := With(ctx, newScope(limited))
+		return errors.Join(l.handle(ctx).Exec("select pg_sleep(0.002)").Error, look(ctx))
 	default:
 		if depth > 0 {
 			return look(ctx) // a goroutine inside a transaction would wait for the connection its parent holds
@@ -150,11 +212,12 @@ func (l *workload) step(ctx context.Context, tenant, depth int) (err error) {
 
 // run exercises the tenants from many goroutines.
 func (l *workload) run(t *testing.T, scoped func(tenant int) context.Context) {
-	ends := time.Now().Add(fuzzFor(t))
+	d, statements := fuzzFor(t)
+	ends := time.Now().Add(d)
 	var wg sync.WaitGroup
 	for range 12 {
 		wg.Go(func() {
-			for time.Now().Before(ends) {
+			for time.Now().Before(ends) && (statements == 0 || l.statements.Load() < statements) {
 				tenant := rand.N(len(l.w.scopes))
 				_ = l.step(scoped(tenant), tenant, 0)
 			}
@@ -163,35 +226,60 @@ func (l *workload) run(t *testing.T, scoped func(tenant int) context.Context) {
 	wg.Wait()
 }
 
+// check fuzzes a DB and holds that no tenant has seen or written a row of another's.
+func (l *workload) check(t *testing.T, db *DB) {
+	t.Helper()
+	l.db, l.handle, l.tx = db, db.Gorm, db.Tx
+	began := time.Now()
+	l.run(t, func(tenant int) context.Context { return l.w.as(t, tenant) })
+	ran := time.Since(began)
+	for tenant := range l.w.scopes {
+		if err := l.look(l.w.as(t, tenant), tenant); err != nil && !errors.Is(err, errFuzz) {
+			t.Errorf("tenant %d afterwards: %v", tenant, err)
+		}
+	}
+	t.Logf("%d statements, %d rows seen, %d copied, %d leaks, %v", l.statements.Load(), l.reads.Load(), l.copied.Load(), l.leaks.Load(), ran.Round(time.Second))
+	if l.leaks.Load() > 0 || l.reads.Load() < 100 {
+		t.Errorf("%d leaks in %d rows: %v", l.leaks.Load(), l.reads.Load(), l.leaked.Load())
+	}
+	for _, stats := range db.Stats() {
+		if stats.InUse != 0 {
+			t.Errorf("%+v", stats)
+		}
+	}
+	l.w.untouched(t)
+}
+
+// untouched looks from outside whether a tenant has a row that says it is another's.
+func (w *world) untouched(t *testing.T) {
+	t.Helper()
+	var all []string
+	for _, s := range w.scopes {
+		all = append(all, fmt.Sprintf("select '%[1]s' as own, tenant as found from %[1]s.canaries union all select '%[1]s', split_part(title, ' ', 1) from %[1]s.books", s.schema))
+	}
+	var foreign, rows int
+	must(t, w.admin.QueryRow(t.Context(), "select count(*) filter (where own <> found), count(*) from ("+strings.Join(all, " union all ")+") x").Scan(&foreign, &rows))
+	if foreign != 0 || rows < 4*len(w.scopes) {
+		t.Errorf("%d of %d rows are in the schema of another", foreign, rows)
+	}
+}
+
 func TestDriverNeverShowsAForeignRow(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 24, 2)
+	w := newWorld(t, 200, 2)
 	for name, tt := range map[string]struct {
 		conns   int
 		options []func(*Config)
 	}{
-		"one connection":        {1, []func(*Config){func(cfg *Config) { cfg.Statements = 20 }}},
-		"three connections":     {3, nil},
-		"three behind a pooler": {3, []func(*Config){pooler}},
+		"one connection":              {1, []func(*Config){func(cfg *Config) { cfg.Statements = 20 }}},
+		"three connections":           {3, nil},
+		"three that prepare nothing":  {3, []func(*Config){pooler}},
+		"three that are soon changed": {3, []func(*Config){func(cfg *Config) { cfg.Tenants = 20 }}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			db, wire := w.open(t, tt.conns, tt.options...)
-			l := &workload{w: w, handle: db.Gorm, tx: db.Tx}
-			l.run(t, func(tenant int) context.Context { return w.as(t, tenant) })
-			for tenant := range w.scopes {
-				if err := l.look(w.as(t, tenant), tenant); err != nil {
-					t.Errorf("tenant %d afterwards: %v", tenant, err)
-				}
-			}
-			t.Logf("%d rows, %d connections", l.reads.Load(), wire.conns.Load())
-			if l.leaks.Load() > 0 || l.reads.Load() < 100 {
-				t.Errorf("%d leaks in %d rows: %v", l.leaks.Load(), l.reads.Load(), l.leaked.Load())
-			}
-			for _, stats := range db.Stats() {
-				if stats.InUse != 0 {
-					t.Errorf("%+v", stats)
-				}
-			}
+			l := &workload{w: w}
+			db, _ := w.open(t, tt.conns, append(tt.options, traced(l))...)
+			l.check(t, db)
 		})
 	}
 }
