@@ -36,6 +36,11 @@ func migrateFindsItsDatabase(t *testing.T, d *dev) {
 	}
 	finish(t, nil, "migrate", "up", "--data-dir", d.dir).exits(t, 0, "tenants  0 migrated, 0 failed")
 	finish(t, nil, "migrate", "up", "--set", "tenant", "--tenant", demoData(t).Tenants[0].Slug, "--workers", "1", "--data-dir", d.dir).exits(t, 0)
+	r := read[migrateReport](t, []byte(finish(t, nil, "migrate", "up", "--json", "--canary", demoData(t).Tenants[0].Slug, "--max-failures", "0", "--no-waves", "--data-dir", d.dir).exits(t, 0).out.String()))
+	if r.Central == nil || len(r.Central) != 0 || r.Tenants.Total != 0 || r.Tenants.Target != s.Tenant {
+		t.Errorf("report %+v", r)
+	}
+	finish(t, nil, "migrate", "up", "--canary", "tidak-ada", "--data-dir", d.dir).exits(t, 1, "there is no tenant tidak-ada")
 	// Without a word more, migrate is migrate status.
 	p := finish(t, nil, "migrate", "--set", "central", "--data-dir", d.dir).exits(t, 0, "central  ")
 	if strings.Contains(p.out.String(), "tenants") {
@@ -44,6 +49,35 @@ func migrateFindsItsDatabase(t *testing.T, d *dev) {
 	if !ready(t, d.base) {
 		t.Error("migrating what needs it not has done harm")
 	}
+}
+
+func migrateFindsDrift(t *testing.T, d *dev) {
+	slug := demoData(t).Tenants[1].Slug
+	at := []string{"--data-dir", d.dir, "--tenant", slug}
+	finish(t, nil, append([]string{"migrate", "drift"}, at...)...).exits(t, 0, "1 compared, 0 differ")
+	conn := connect(t, d.superURL(t))
+	var schema string
+	if err := conn.QueryRow(t.Context(), "select schema_name from central.tenants where slug = $1", slug).Scan(&schema); err != nil {
+		t.Fatal(err)
+	}
+	do := func(sql string) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do("drop index " + schema + ".taxonomies_created_idx")
+	finish(t, nil, append([]string{"migrate", "drift"}, at...)...).
+		exits(t, 1, "index taxonomies_created_idx is missing in "+schema+" (tenant "+slug+")", "1 compared, 1 differ")
+	r := read[struct {
+		Schemas, Different int
+		Differences        []struct{ Tenant, Kind, Name string }
+	}](t, []byte(finish(t, nil, append([]string{"migrate", "drift", "--json"}, at...)...).exits(t, 1).out.String()))
+	if r.Schemas != 1 || r.Different != 1 || len(r.Differences) != 1 || r.Differences[0].Name != "taxonomies_created_idx" || r.Differences[0].Tenant != slug {
+		t.Errorf("%+v", r)
+	}
+	do("set role homecore; create index taxonomies_created_idx on " + schema + ".taxonomies (created_at, id)")
+	finish(t, nil, append([]string{"migrate", "drift"}, at...)...).exits(t, 0)
 }
 
 func operatorsGivesRoles(t *testing.T, d *dev) {
@@ -77,7 +111,7 @@ func operatorsGivesRoles(t *testing.T, d *dev) {
 func TestWrongUsage(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{
-		"nonsense", "dev --nonsense", "dev --listen nonsense", "migrate up --set other", "migrate up --workers 0", "migrate up --workers many",
+		"nonsense", "dev --nonsense", "dev --listen nonsense", "migrate up --set other", "migrate up --workers 0", "migrate up --max-failures -1", "migrate drift extra", "migrate up --workers many",
 		"tenants restore", "tenants restore a", "tenants restore a b --undo", "tenants restore a --undo --accept", "tenants move a",
 		"clusters add", "clusters add a --groups 0", "clusters add a --kind other", "clusters add a --url-env PATH", "operators", "operators grant", "operators grant a@example.com", "openapi --surface other", "serve --nonsense", "version extra",
 	} {
@@ -103,7 +137,7 @@ func dataDirFor(t *testing.T, line string) []string {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	for _, command := range []string{
-		"", "dev", "serve", "work", "migrate", "migrate up", "migrate status", "tenants", "tenants list", "tenants export", "tenants restore", "tenants move",
+		"", "dev", "serve", "work", "migrate", "migrate up", "migrate status", "migrate drift", "tenants", "tenants list", "tenants export", "tenants restore", "tenants move",
 		"clusters", "clusters list", "clusters add", "operators", "operators grant", "operators revoke", "operators list",
 		"openapi", "doctor", "version",
 	} {

@@ -30,6 +30,7 @@ func TestDev(t *testing.T) {
 			"refuses a port that is taken":                    refusesATakenPort,
 			"doctor finds it well":                            doctorFindsItWell,
 			"migrate finds its database":                      migrateFindsItsDatabase,
+			"migrate drift names what was changed by hand":    migrateFindsDrift,
 			"operators gives and takes roles":                 operatorsGivesRoles,
 		} {
 			t.Run(name, func(t *testing.T) {

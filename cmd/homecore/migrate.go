@@ -20,6 +20,7 @@ import (
 type migrateCommand struct {
 	Up     migrateUp     `cmd:"" help:"Run what is missing. May be repeated, and run by several at once."`
 	Status migrateStatus `cmd:"" default:"withargs" help:"Show what is missing. Changes nothing."`
+	Drift  migrateDrift  `cmd:"" help:"Find tenants' schemas that are not as the migrations make them, and say what differs. Changes nothing."`
 }
 
 type migrateUp struct {
@@ -218,6 +219,60 @@ func (m *migrateStatus) Run(c *console) error {
 	}
 	if m.Set != "central" {
 		printBehind(c.out, s)
+	}
+	return nil
+}
+
+type migrateDrift struct {
+	dataDir
+	Tenant string `help:"Only the tenant of this slug." placeholder:"SLUG"`
+	JSON   bool   `name:"json" help:"Print JSON."`
+}
+
+func (m *migrateDrift) Run(c *console) error {
+	environ, err := m.environ(c)
+	if err != nil {
+		return err
+	}
+	config := app.LoadDatabases(environ)
+	owner, err := app.OpenOwner(c.ctx, config.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	defer owner.Close()
+	f, err := app.LoadFleet(c.ctx, config, owner)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if m.Tenant != "" {
+		if err := app.TenantExists(c.ctx, owner, m.Tenant); err != nil {
+			return err
+		}
+	}
+	r := struct {
+		migrate.DriftReport
+		Differences []migrate.Difference `json:"differences"`
+	}{Differences: []migrate.Difference{}}
+	r.DriftReport, err = migrate.New(f).Drift(c.ctx, m.Tenant, func(d migrate.Difference) {
+		if m.JSON {
+			r.Differences = append(r.Differences, d)
+			return
+		}
+		fmt.Fprintln(c.out, d)
+	})
+	if err != nil {
+		return err
+	}
+	if m.JSON {
+		if err := printJSON(c.out, r); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(c.out, "schemas  %d compared, %d differ\n", r.Schemas, r.Different)
+	}
+	if r.Different > 0 {
+		return errors.New("some schemas are not as the migrations make them, see above")
 	}
 	return nil
 }
