@@ -256,6 +256,11 @@ func (r *Registry) scope(t Tenant) (Scope, error) {
 		return Scope{}, Unknown
 	case Requested, Creating, Ready:
 		return Scope{}, isBeingMade
+	case Maintenance:
+		if t.RetryAfter != nil {
+			return Scope{}, isMaintained.WithRetryAfter(time.Duration(*t.RetryAfter) * time.Second)
+		}
+		return Scope{}, isMaintained
 	default:
 		return Scope{}, isMaintained
 	}

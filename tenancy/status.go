@@ -39,7 +39,9 @@ type Tenant struct {
 	SchemaName         string // empty until it has a place
 	RoleName           string
 	LoginGroup         int16
-	SchemaVersion      int // the newest migration its schema has, as its cluster last said
+	Version            int64  // grows with every change of name or status
+	RetryAfter         *int32 // seconds after which clients ask again, under maintenance
+	SchemaVersion      int    // the newest migration its schema has, as its cluster last said
 	StatementTimeoutMS *int32
 	Plan               *string
 	Country            string

@@ -108,12 +108,64 @@ func operatorsGivesRoles(t *testing.T, d *dev) {
 	operators("grant", email).exits(t, 2, "--role")
 }
 
+func tenantsAreLed(t *testing.T, d *dev) {
+	const email = "pemilik.baru@example.com"
+	who := caller{base: d.base}.signUp(t, email)
+	tenants := func(args ...string) *process {
+		t.Helper()
+		return finish(t, nil, slices.Concat([]string{"tenants"}, args, []string{"--data-dir", d.dir})...)
+	}
+	tenants("create", "dari-konsol", "--owner", email, "--name", "Konveksi Konsol").exits(t, 0, "dari-konsol is active")
+	inside := who.enter(t, "dari-konsol")
+	inside.get(t, "/master-data/taxonomies")
+	tenants("create", "dari-konsol", "--owner", email, "--name", "Konveksi Konsol").exits(t, 1)
+	tenants("create", "lain", "--owner", "tidak.ada@example.com", "--name", "Konveksi").exits(t, 1)
+	tenants("create", "Bukan Nama", "--owner", email, "--name", "Konveksi").exits(t, 2)
+	tenants("list").exits(t, 0, "SLUG", "dari-konsol", "active")
+
+	tenants("suspend", "dari-konsol", "--reason", "tagihan").exits(t, 0, "dari-konsol is suspended")
+	inside.ask(t, 403, "GET", "/master-data/taxonomies", nil)
+	tenants("resume", "dari-konsol").exits(t, 0, "dari-konsol is active")
+	tenants("read-only", "dari-konsol").exits(t, 0, "read_only")
+	tenants("maintenance", "dari-konsol", "--retry-after", "90s").exits(t, 0, "maintenance")
+	tenants("maintenance", "dari-konsol", "--retry-after", "1ms").exits(t, 2)
+	tenants("archive", "dari-konsol").exits(t, 0, "archived")
+	if p := tenants("resume", "dari-konsol").exits(t, 1); !strings.Contains(p.err.String(), "archived") || !strings.Contains(p.err.String(), "active") {
+		t.Errorf("the refusal names not both: %s", &p.err)
+	}
+	tenants("unarchive", "dari-konsol").exits(t, 0, "maintenance")
+	tenants("rename", "dari-konsol", "--slug", "nama-baru", "--name", "Nama Baru").exits(t, 0, "nama-baru is maintenance")
+	tenants("rename", "nama-baru").exits(t, 2)
+	tenants("drop", "nama-baru").exits(t, 2, "--reason")
+	tenants("drop", "nama-baru", "--reason", "tutup", "--grace", "2").exits(t, 0, "dropping")
+	tenants("undrop", "nama-baru").exits(t, 0, "maintenance")
+	tenants("heal").exits(t, 0, "0 healed")
+	text := tenants("show", "nama-baru").exits(t, 0, "maintenance", "tagihan", "rename", "dari-konsol → nama-baru", "command line").out.String()
+	if strings.Contains(text, "%!") {
+		t.Errorf("%s", text)
+	}
+	show := read[struct {
+		Status string
+		APIURL string `json:"api_url"`
+		Events []struct{ Action, By string }
+	}](t, []byte(tenants("show", "nama-baru", "--json").exits(t, 0).out.String()))
+	if show.Status != "maintenance" || !strings.HasPrefix(show.APIURL, "http://nama-baru.") || len(show.Events) < 10 || show.Events[0].Action != "undrop" {
+		t.Errorf("show --json: %+v", show)
+	}
+	tenants("drop", "nama-baru", "--reason", "tutup", "--now").exits(t, 0, "nama-baru is dropped")
+	tenants("show", "nama-baru").exits(t, 1)
+	tenants("reap", "--json").exits(t, 0, `"tenants": 0`)
+	if list := tenants("list", "--json", "--status", "dropped").exits(t, 0).out.String(); !json.Valid([]byte(list)) || !strings.Contains(list, "nama-baru~") {
+		t.Errorf("list --json: %s", list)
+	}
+}
+
 func TestWrongUsage(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{
 		"nonsense", "dev --nonsense", "dev --listen nonsense", "migrate up --set other", "migrate up --workers 0", "migrate up --max-failures -1", "migrate drift extra", "migrate up --workers many",
-		"tenants restore", "tenants restore a", "tenants restore a b --undo", "tenants restore a --undo --accept", "tenants move a",
-		"clusters add", "clusters add a --groups 0", "clusters add a --kind other", "clusters add a --url-env PATH", "operators", "operators grant", "operators grant a@example.com", "openapi --surface other", "serve --nonsense", "version extra",
+		"operators", "operators grant", "operators grant a@example.com", "tenants", "tenants show", "tenants suspend a", "tenants drop a --reason x --grace 0", "tenants restore", "tenants restore a", "tenants restore a b --undo", "tenants restore a --undo --accept", "tenants move a",
+		"clusters add", "clusters add a --groups 0", "clusters add a --kind other", "clusters add a --url-env PATH", "openapi --surface other", "serve --nonsense", "version extra",
 	} {
 		t.Run("homecore "+line, func(t *testing.T) {
 			t.Parallel()
@@ -137,7 +189,9 @@ func dataDirFor(t *testing.T, line string) []string {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	for _, command := range []string{
-		"", "dev", "serve", "work", "migrate", "migrate up", "migrate status", "migrate drift", "tenants", "tenants list", "tenants export", "tenants restore", "tenants move",
+		"", "dev", "serve", "work", "migrate", "migrate up", "migrate status", "migrate drift", "tenants",
+		"tenants list", "tenants show", "tenants create", "tenants suspend", "tenants resume", "tenants maintenance", "tenants read-only",
+		"tenants archive", "tenants unarchive", "tenants drop", "tenants undrop", "tenants rename", "tenants heal", "tenants reap", "tenants export", "tenants restore", "tenants move",
 		"clusters", "clusters list", "clusters add", "operators", "operators grant", "operators revoke", "operators list",
 		"openapi", "doctor", "version",
 	} {

@@ -32,6 +32,7 @@ func TestDev(t *testing.T) {
 			"migrate finds its database":                      migrateFindsItsDatabase,
 			"migrate drift names what was changed by hand":    migrateFindsDrift,
 			"operators gives and takes roles":                 operatorsGivesRoles,
+			"tenants leads their lives":                       tenantsAreLed,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()

@@ -112,8 +112,9 @@ func (d *dev) hasOnce(t *testing.T, slugs []string, owner caller) {
 		"onboardings": `select count(*) from central.onboardings where status = 'active'
 			and not jsonb_path_exists(steps, '$[*] ? (@.status != "done")')`,
 		"schemas": `select count(*) from pg_namespace where nspname in (select schema_name from central.tenants)`,
-		"schemas in all": `select count(distinct n.nspname) from pg_namespace n join pg_class c on c.relnamespace = n.oid
-			where c.relname = 'taxonomies'`,
+		"schemas in all that wait for nobody": `select count(distinct n.nspname) from pg_namespace n join pg_class c on c.relnamespace = n.oid
+			where c.relname = 'taxonomies' and nspname not in (select schema_name from tenancy.schemas where state = 'warm')`,
+		"schemas taken": "select count(*) from tenancy.schemas where state = 'current'",
 	} {
 		if n := d.count(t, query); n != len(slugs) {
 			t.Errorf("%d %s, want %d", n, what, len(slugs))

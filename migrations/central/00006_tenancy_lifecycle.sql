@@ -17,6 +17,32 @@ create unique index tenants_schema_key on tenants (cluster, schema_name) where s
 create index tenants_drop_idx on tenants (drop_after) where status = 'dropping';
 create index tenants_list_idx on tenants (created_at, id);
 
+-- A tenant's life, as operators lead it. What happened is never changed afterwards.
+alter table tenants
+    add column version     bigint not null default 1,           -- grows with every change of name or status
+    add column retry_after integer check (retry_after > 0);     -- seconds after which clients ask again, under maintenance
+
+create table tenant_events (
+    id          uuid primary key,
+    tenant_id   uuid not null references tenants (id),
+    action      text not null,
+    from_status text not null,
+    to_status   text not null,
+    detail      text not null default '',                 -- what else changed, such as the old and the new name
+    reason      text not null default '',
+    by_whom     text not null,
+    at          timestamptz not null default now()
+);
+create index tenant_events_list_idx on tenant_events (tenant_id, at, id);
+
+-- +goose StatementBegin
+create function tenant_events_stay() returns trigger language plpgsql as $$
+begin
+    raise exception 'what happened to a tenant is not changed afterwards';
+end $$;
+-- +goose StatementEnd
+create trigger tenant_events_stay before update or delete on tenant_events for each row execute function tenant_events_stay();
+
 -- Names that tenants bring along. Whoever controls a name proves it with a TXT record; until then anybody may claim it.
 create table tenant_domains (
     domain      text not null,                            -- lower case, ASCII

@@ -11,10 +11,12 @@ create table schemas (
     version     integer not null,                         -- the newest migration it has
     created_at  timestamptz not null default now(),
     claimed_at  timestamptz,
-    check ((state = 'warm') = (tenant_id is null))
+    is_read_only boolean not null default false,          -- the gate leads to the role that may only read, role_name with _ro behind it
+    check (state = 'dropping' or (state = 'warm') = (tenant_id is null))
 );
 create unique index schemas_tenant_key on schemas (tenant_id) where state = 'current';
 create index schemas_version_idx on schemas (version);
+create index schemas_tenant_idx on schemas (tenant_id);
 create index schemas_warm_idx on schemas (created_at) where state = 'warm';
 
 -- The ledger: committed with the DDL it speaks of.

@@ -47,8 +47,9 @@ const (
 	retired state = "retired" // was the tenant's; kept until that is accepted
 )
 
-// Build makes the tenant's schema on its cluster, in one transaction with its ledger, or finds it made; and writes its place
-// into the registry. It may be repeated: an interrupted onboarding is simply started again.
+// Build gives the tenant its schema: a warm one if there is one, else one it makes in a single transaction with its ledger; or it
+// finds what an earlier attempt made. Then it writes the place into the registry. It may be repeated: an interrupted onboarding
+// is simply started again.
 func (f *Fleet) Build(ctx context.Context, tenant uuid.UUID) error {
 	if err := f.place(ctx, tenant); err != nil {
 		return fmt.Errorf("build the schema of tenant %s: %w", tenant, err)
@@ -57,24 +58,34 @@ func (f *Fleet) Build(ctx context.Context, tenant uuid.UUID) error {
 }
 
 func (f *Fleet) place(ctx context.Context, tenant uuid.UUID) error {
-	var name string
-	if err := f.main.owner.QueryRow(ctx, "select cluster from central.tenants where id = $1", tenant).Scan(&name); err != nil {
+	var name, schema string
+	if err := f.main.owner.QueryRow(ctx, "select cluster, schema_name from central.tenants where id = $1", tenant).Scan(&name, &schema); err != nil || schema != "" {
 		return err
 	}
 	c, err := f.Cluster(name)
 	if err != nil {
 		return err
 	}
-	place, err := c.placeOf(ctx, tenant)
+	place, err := f.claim(ctx, c, tenant)
 	if errors.Is(err, pgx.ErrNoRows) {
 		place, err = f.create(ctx, c, tenant)
+	}
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.ConstraintName == "schemas_tenant_key" {
+		place, err = c.placeOf(ctx, tenant) // of an earlier attempt, or of another process at the same moment
+	} else if err == nil && c == f.main {
+		return nil // the registry has changed with it
 	}
 	if err != nil {
 		return err
 	}
-	_, err = f.main.owner.Exec(ctx, `update central.tenants set schema_name = $2, role_name = $3, login_group = $4, schema_version = $5, updated_at = now()
-		where id = $1 and schema_name = ''`, tenant, place.Schema, place.Role, place.Group, place.Version)
+	_, err = f.main.owner.Exec(ctx, place.settle(tenant))
 	return err
+}
+
+// settle is the statement that writes a tenant's place into the registry.
+func (p Place) settle(tenant uuid.UUID) string {
+	return fmt.Sprintf("update central.tenants set schema_name = %s, role_name = %s, login_group = %d, schema_version = %d, updated_at = now() where id = %s and schema_name = ''",
+		literal(p.Schema), literal(p.Role), p.Group, p.Version, literal(tenant.String()))
 }
 
 // placeOf returns the tenant's current schema on c, or pgx.ErrNoRows.
@@ -85,14 +96,16 @@ func (c *Cluster) placeOf(ctx context.Context, tenant uuid.UUID) (Place, error) 
 	return p, err
 }
 
-// create makes a new schema for the tenant. Of two at once, one finds the other's.
+// create makes a new schema for the tenant. Of two at once, one fails on the constraint schemas_tenant_key. On the main cluster the
+// registry learns of it in the same transaction.
 func (f *Fleet) create(ctx context.Context, c *Cluster, tenant uuid.UUID) (Place, error) {
-	place, err := f.Make(ctx, c, &tenant, string(current), len(f.set), true)
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) && pg.ConstraintName == "schemas_tenant_key" {
-		return c.placeOf(ctx, tenant)
+	place := c.newPlace()
+	place.Version = len(f.set)
+	var last []string
+	if c == f.main {
+		last = append(last, place.settle(tenant))
 	}
-	return place, err
+	return place, f.make(ctx, c, place, &tenant, string(current), true, last...)
 }
 
 // Make makes a schema on c with its role, at the given version of the tenants' migrations, in one transaction: there is all of
@@ -100,18 +113,22 @@ func (f *Fleet) create(ctx context.Context, c *Cluster, tenant uuid.UUID) (Place
 func (f *Fleet) Make(ctx context.Context, c *Cluster, tenant *uuid.UUID, state string, version int, open bool) (Place, error) {
 	place := c.newPlace()
 	place.Version = version
-	statements := f.baseline(c, place, version)
+	return place, f.make(ctx, c, place, tenant, state, open)
+}
+
+func (f *Fleet) make(ctx context.Context, c *Cluster, place Place, tenant *uuid.UUID, state string, open bool, last ...string) error {
+	statements := f.baseline(c, place, place.Version)
 	row := fmt.Sprintf("insert into tenancy.schemas (schema_name, role_name, login_group, tenant_id, state, is_open, version, claimed_at) values (%s, %s, %d, %s, %s, %t, %d, %s)",
-		literal(place.Schema), literal(place.Role), place.Group, optional(tenant), literal(state), open, version, claimed(tenant))
+		literal(place.Schema), literal(place.Role), place.Group, optional(tenant), literal(state), open, place.Version, claimed(tenant))
 	// First, so that of two who make the same tenant's schema the second waits here and then finds it made.
 	statements = append([]string{row}, statements...)
 	if open {
 		statements = append(statements, c.gate(place, true))
 	}
-	if err := c.run(ctx, statements); err != nil {
-		return Place{}, fmt.Errorf("make schema %s on cluster %s: %w", place.Schema, c.Name, err)
+	if err := c.run(ctx, append(statements, last...)); err != nil {
+		return fmt.Errorf("make schema %s on cluster %s: %w", place.Schema, c.Name, err)
 	}
-	return place, nil
+	return nil
 }
 
 // baseline is all DDL of a new schema up to the given version, with its ledger.

@@ -62,12 +62,14 @@ type Config struct {
 	Refer func(ref string) string                                      // the address that another cluster's URLRef stands for
 	Open  func(ctx context.Context, url string) (*pgxpool.Pool, error) // opens the owner's pool of another cluster
 	Set   []migrations.Migration                                       // the tenants' migrations
+	Pool  int                                                          // schemas kept warm on each cluster that accepts new tenants
 }
 
 // Fleet is all clusters of an installation. It is safe for concurrent use.
 type Fleet struct {
 	Installation
 	set      []migrations.Migration
+	pool     int
 	main     *Cluster
 	clusters map[string]*Cluster
 }
@@ -96,7 +98,7 @@ func Load(ctx context.Context, config Config) (*Fleet, error) {
 
 // New is Load for who knows the installation and its clusters already.
 func New(ctx context.Context, config Config, inst Installation, clusters []Cluster) (*Fleet, error) {
-	f := &Fleet{Installation: inst, set: config.Set, clusters: map[string]*Cluster{}}
+	f := &Fleet{Installation: inst, set: config.Set, pool: config.Pool, clusters: map[string]*Cluster{}}
 	for _, c := range clusters {
 		c.prefix = inst.prefix(c.Name)
 		if c.Name == tenancy.DefaultCluster {

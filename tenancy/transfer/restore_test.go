@@ -310,7 +310,7 @@ func (w *world) heal(t testing.TB, slug string) {
 	t.Helper()
 	w.Step(func(string) error { return nil })
 	for range 2 { // it may be repeated
-		if _, err := w.Heal(t.Context()); err != nil {
+		if _, err := w.Porter.Heal(t.Context()); err != nil {
 			t.Fatalf("heal %s: %v", slug, err)
 		}
 	}

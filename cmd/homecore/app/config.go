@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -40,6 +41,7 @@ type Config struct {
 	ClusterKind         string        `env:"CLUSTER_KIND" envDefault:"postgres"`                      // What the database is: postgres or citus; read only when it is first migrated.
 	TenantGroups        int           `env:"TENANT_GROUPS" envDefault:"8"`                            // Affinity groups of tenants; read only when the database is first migrated.
 	TenantConnsPerGroup int           `env:"TENANT_CONNS_PER_GROUP" envDefault:"2"`                   // Connections of each affinity group in this process.
+	TenantPool          int           `env:"TENANT_POOL" envDefault:"8"`                              // Schemas kept ready for new tenants, on each cluster that accepts them; 0 turns it off.
 	ExportDir           string        `env:"EXPORT_DIR"`                                              // Folder for archives of tenants, which the API and the workers share.
 
 	Jobs     jobs.Config `envPrefix:"JOBS_"`
@@ -66,7 +68,10 @@ func Load(environ []string) (Config, error) {
 // LoadDatabases reads the databases' addresses and nothing else, for commands that only look at them.
 func LoadDatabases(environ []string) Config {
 	variables := env.ToMap(environ)
-	return Config{DatabaseURL: variables[Prefix+"DATABASE_URL"], ClusterURLs: clusterURLs(variables)}
+	return Config{
+		DatabaseURL: variables[Prefix+"DATABASE_URL"], ClusterURLs: clusterURLs(variables),
+		BaseDomain: variables[Prefix+"BASE_DOMAIN"], Scheme: cmp.Or(variables[Prefix+"SCHEME"], "https"), // for addresses that are shown
+	}
 }
 
 func clusterURLs(variables map[string]string) map[string]string {
@@ -120,6 +125,8 @@ func (c Config) check() error {
 		return wrong("TENANT_GROUPS", "want 1 to 256")
 	case c.TenantConnsPerGroup < 1:
 		return wrong("TENANT_CONNS_PER_GROUP", "want 1 or more")
+	case c.TenantPool < 0:
+		return wrong("TENANT_POOL", "want 0 or more")
 	case c.Jobs.Workers < 1:
 		return wrong("JOBS_WORKERS", "want 1 or more")
 	}

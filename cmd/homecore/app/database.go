@@ -9,11 +9,13 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"garment.id/homecore/migrations"
 	"garment.id/homecore/modules/central/identity"
+	"garment.id/homecore/modules/central/tenants"
 	"garment.id/homecore/platform/crypto"
 	"garment.id/homecore/platform/database"
 	"garment.id/homecore/platform/jobs"
@@ -145,7 +147,7 @@ func AddCluster(ctx context.Context, c Config, f *fleet.Fleet, owner *pgxpool.Po
 func fleetConfig(c Config, owner *pgxpool.Pool) (fleet.Config, error) {
 	set, err := migrations.Load(migrations.Tenant)
 	return fleet.Config{
-		Owner: owner, URL: c.DatabaseURL, Open: OpenOwner, Set: set,
+		Owner: owner, URL: c.DatabaseURL, Open: OpenOwner, Set: set, Pool: c.TenantPool,
 		Refer: func(ref string) string { return c.ClusterURLs[ref] },
 	}, err
 }
@@ -220,4 +222,46 @@ func TenantExists(ctx context.Context, owner *pgxpool.Pool, slug string) error {
 		return fmt.Errorf("there is no tenant %s", slug)
 	}
 	return nil
+}
+
+// Tenants returns the operators' side of the tenants module, on the owner's connections: a tenant's life is led with the databases
+// and nothing else of the configuration.
+func Tenants(ctx context.Context, c Config, log *slog.Logger) (_ *tenants.Service, done func(), err error) {
+	owner, err := OpenOwner(ctx, c.DatabaseURL)
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := LoadFleet(ctx, c, owner)
+	if err != nil {
+		owner.Close()
+		return nil, nil, err
+	}
+	closeFleet := func() { f.Close(); owner.Close() }
+	p := owner.Config()
+	p.ConnConfig.RuntimeParams["search_path"] = "central, pg_temp"
+	p.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
+	db, err := database.Open(ctx, p, log)
+	if err != nil {
+		closeFleet()
+		return nil, nil, err
+	}
+	queue, err := jobs.NewQueue(db, log)
+	if err != nil {
+		db.Close()
+		closeFleet()
+		return nil, nil, err
+	}
+	return tenants.New(tenants.Deps{
+		DB: db, Queue: queue, Fleet: f, Registry: nothingKnown{}, Directory: tenants.NewDirectory(db, c.Origin()), Clock: time.Now, Log: log,
+		RequireVerified: func(context.Context, uuid.UUID) error { return nil }, // who has the database need not ask
+	}), func() { db.Close(); closeFleet() }, nil
+}
+
+// nothingKnown is the registry of a process that lets nobody in.
+type nothingKnown struct{}
+
+func (nothingKnown) Forget(tenancy.Tenant) {}
+
+func (nothingKnown) EnterNew(context.Context, uuid.UUID) (context.Context, error) {
+	return nil, tenancy.ErrNoTenant
 }

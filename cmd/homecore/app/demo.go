@@ -45,7 +45,7 @@ func LoadDemo() (Demo, error) {
 	return d, nil
 }
 
-// Seed puts the demo data where it is missing; it may be repeated. The jobs must be running.
+// Seed puts the demo data where it is missing; it may be repeated.
 func (a *App) Seed(ctx context.Context, d Demo) error {
 	if _, err := a.account(ctx, d.Operator); err != nil {
 		return err
@@ -87,10 +87,13 @@ func (a *App) account(ctx context.Context, d DemoAccount) (uuid.UUID, error) {
 	return id, nil
 }
 
-// fillDemo waits for the tenant and adds what is its own.
+// fillDemo makes the tenant, or waits for who is making it, and adds what is its own.
 func (a *App) fillDemo(ctx context.Context, owner, onboarding uuid.UUID, drafts []taxonomies.Draft) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+	if err := a.Tenants.Provision(ctx, onboarding); err != nil {
+		return err
+	}
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {

@@ -43,6 +43,18 @@ var contract = map[string]struct {
 	"tenant.master-data.taxonomies.delete":  {"DELETE /master-data/taxonomies/{taxonomy}", "can:taxonomies.write", false},
 	"central.auth.onboarding.show":          {"GET /auth/onboarding/{onboarding}", "user", false},
 	"central.auth.onboarding.availability":  {"GET /auth/onboarding/availability", "user", false},
+	"central.tenants.list":                  {"GET /tenants", "can:tenants.read", false},
+	"central.tenants.show":                  {"GET /tenants/{tenant}", "can:tenants.read", false},
+	"central.tenants.events":                {"GET /tenants/{tenant}/events", "can:tenants.read", false},
+	"central.tenants.update":                {"PUT /tenants/{tenant}", "can:tenants.write", false},
+	"central.tenants.delete":                {"DELETE /tenants/{tenant}", "can:tenants.write", false},
+	"central.tenants.suspend":               {"POST /tenants/{tenant}/suspend", "can:tenants.write", false},
+	"central.tenants.resume":                {"POST /tenants/{tenant}/resume", "can:tenants.write", false},
+	"central.tenants.maintenance":           {"POST /tenants/{tenant}/maintenance", "can:tenants.write", false},
+	"central.tenants.read-only":             {"POST /tenants/{tenant}/read-only", "can:tenants.write", false},
+	"central.tenants.archive":               {"POST /tenants/{tenant}/archive", "can:tenants.write", false},
+	"central.tenants.unarchive":             {"POST /tenants/{tenant}/unarchive", "can:tenants.write", false},
+	"central.tenants.undrop":                {"POST /tenants/{tenant}/undrop", "can:tenants.write", false},
 }
 
 func routes(t *testing.T) *api.Router {

@@ -178,7 +178,7 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, f *fle
 	}
 	a.Masters = masterdata.New(masterdata.Deps{DB: a.central, Clock: o.Clock})
 	a.Tenants = tenants.New(tenants.Deps{
-		DB: a.central, Queue: queue, Registry: a.Registry, Directory: directory, Build: f.Build,
+		DB: a.central, Queue: queue, Registry: a.Registry, Directory: directory, Fleet: f,
 		// What a new tenant starts with, in one transaction of its schema.
 		Seed: func(ctx context.Context, owner uuid.UUID) error {
 			masters, err := a.Masters.Active(ctx)

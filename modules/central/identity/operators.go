@@ -88,6 +88,18 @@ func (s *Service) GrantRole(ctx context.Context, email, role, by string) error {
 	return nil
 }
 
+// AccountOf returns the id of the account of email, for who works at the command line.
+func (s *Service) AccountOf(ctx context.Context, email string) (uuid.UUID, error) {
+	u, err := s.findByEmail(ctx, email)
+	if err != nil {
+		return uuid.Nil, err
+	}
+	if u == nil {
+		return uuid.Nil, accountUnknown
+	}
+	return u.ID, nil
+}
+
 // RevokeRole takes a role from the account of email, or with role "" all of them. It returns how many it took.
 func (s *Service) RevokeRole(ctx context.Context, email, role string) (int, error) {
 	if _, ok := platformRoles()[role]; !ok && role != "" {

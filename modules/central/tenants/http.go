@@ -2,6 +2,7 @@ package tenants
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -32,20 +33,24 @@ func (s *Service) progress(ctx context.Context, user, id uuid.UUID) (*progress, 
 	}
 	p := &progress{}
 	p.Onboarding.ID, p.Onboarding.Status, p.Onboarding.Steps = o.ID, o.Status, o.Steps
-	p.Tenant.ID, p.Tenant.Slug, p.Tenant.Status, p.Tenant.APIURL = t.ID, t.Slug, string(t.Status), s.Directory.Origin(t.Slug)
+	slug, _, _ := strings.Cut(t.Slug, "~") // one that failed has given it back
+	p.Tenant.ID, p.Tenant.Slug, p.Tenant.Status, p.Tenant.APIURL = t.ID, slug, string(t.Status), s.Directory.Origin(slug)
 	return p, nil
 }
 
 // waitForActive is how long an answer waits for the workspace: mostly it is ready by then, and the client need not ask again.
 const waitForActive = 2 * time.Second
 
+// provisionLimit ends what a request began and nobody waits for any more.
+const provisionLimit = 20 * time.Second
+
 type onboardInput struct {
 	api.Idempotency
 	Body Draft
 }
 
-// handleOnboard is claimed once per Idempotency-Key; the waiting comes after that transaction, or there would be nothing to
-// wait for.
+// handleOnboard is claimed once per Idempotency-Key; the making comes after that transaction, in the request itself. It goes on
+// when the client hangs up.
 func (s *Service) handleOnboard() func(context.Context, *onboardInput) (*api.Data[*progress], error) {
 	claim := api.Once(s.once, func(ctx context.Context, in *onboardInput) (*api.Data[*progress], error) {
 		user := api.MustPrincipal(ctx).UserID
@@ -65,22 +70,35 @@ func (s *Service) handleOnboard() func(context.Context, *onboardInput) (*api.Dat
 			return nil, err
 		}
 		id := out.Body.Data.Onboarding.ID
-		tick := time.NewTicker(15 * time.Millisecond)
-		defer tick.Stop()
-		for deadline := time.Now().Add(waitForActive); time.Now().Before(deadline); {
-			if out.Body.Data, err = s.progress(ctx, api.MustPrincipal(ctx).UserID, id); err != nil {
-				return nil, err
-			}
-			if status := out.Body.Data.Onboarding.Status; status == "active" || status == "failed" {
-				break
-			}
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			}
+		worked := make(chan struct{})
+		go func() {
+			defer close(worked)
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), provisionLimit)
+			defer cancel()
+			s.provisionNow(ctx, id)
+		}()
+		select {
+		case <-worked:
+		case <-time.After(waitForActive):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if out.Body.Data, err = s.progress(ctx, api.MustPrincipal(ctx).UserID, id); err != nil {
+			return nil, err
 		}
 		return out, nil
+	}
+}
+
+// provisionNow does what the job would. Where it fails it asks for that job to come at once, which has patience.
+func (s *Service) provisionNow(ctx context.Context, id uuid.UUID) {
+	err := s.Provision(ctx, id)
+	if err == nil {
+		return
+	}
+	s.Log.WarnContext(ctx, "onboarding attempt failed", "onboarding", id, "cause", err)
+	if err := s.Hasten(context.WithoutCancel(ctx), id); err != nil {
+		s.Log.WarnContext(ctx, "ask for the onboarding's job", "onboarding", id, "cause", err)
 	}
 }
 

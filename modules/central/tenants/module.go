@@ -1,8 +1,10 @@
 // Package tenants is which tenants there are, who belongs to them, and how a new one comes to be.
 //
-// Onboarding is one act: a transaction that claims the name, makes the asker its owner and inserts the job that makes the
-// schema. The job (onboarding.go) goes through steps that may each run twice; whoever kills the process in between only
-// delays it.
+// Onboarding is one act: a transaction that claims the name and makes the asker its owner. What follows (onboarding.go) goes
+// through steps that may each run twice, in the request itself and, should that be interrupted, in a job that was inserted with
+// the claim: whoever kills the process in between only delays it. One that fails for good frees its name.
+//
+// Operators lead the rest of a tenant's life (operator.go); package fleet says what leads where, and does it.
 package tenants
 
 import (
@@ -17,6 +19,7 @@ import (
 	"garment.id/homecore/platform/database"
 	"garment.id/homecore/platform/idempotency"
 	"garment.id/homecore/tenancy"
+	"garment.id/homecore/tenancy/fleet"
 )
 
 // Queue inserts jobs, in the transaction that ctx carries.
@@ -36,8 +39,7 @@ type Deps struct {
 	Queue     Queue
 	Registry  Registry
 	Directory *Directory
-	// Build makes the tenant's schema, or finds it made.
-	Build func(ctx context.Context, tenantID uuid.UUID) error
+	Fleet     *fleet.Fleet // makes schemas, opens and shuts them, drops them
 	// Seed gives a new tenant what it starts with; ctx has entered it. It may be repeated.
 	Seed func(ctx context.Context, owner uuid.UUID) error
 	// RequireVerified refuses a user whose address has not been verified.
@@ -49,29 +51,64 @@ type Deps struct {
 // Service is the module.
 type Service struct {
 	Deps
-	once *idempotency.Store
+	once   *idempotency.Store
+	inline chan struct{} // a place in it for each onboarding that a request works on
 }
 
+// atOnce is how many onboardings the requests of a process work on at a time: each holds a connection to schema central.
+const atOnce = 3
+
 // New makes the module.
-func New(d Deps) *Service { return &Service{Deps: d, once: idempotency.New(d.DB)} }
+func New(d Deps) *Service {
+	return &Service{Deps: d, once: idempotency.New(d.DB), inline: make(chan struct{}, atOnce)}
+}
 
 // Routes registers what the module serves.
 func (s *Service) Routes(r *api.Router) {
 	api.Post(r, "/auth/onboarding", s.handleOnboard(), "central.auth.onboarding", api.User, api.Status(202), api.Summary("Make a workspace"))
 	api.Get(r, "/auth/onboarding/availability", s.handleAvailability, "central.auth.onboarding.availability", api.User, api.Summary("Whether a workspace name is free"))
 	api.Get(r, "/auth/onboarding/{onboarding}", s.handleShowOnboarding, "central.auth.onboarding.show", api.User, api.Summary("How far an onboarding is"))
+
+	read, write := api.Can("tenants.read"), api.Can("tenants.write")
+	const one = "/tenants/{tenant}"
+	api.Get(r, "/tenants", s.handleList, "central.tenants.list", read, api.Summary("List tenants"))
+	api.Get(r, one, s.handleShow, "central.tenants.show", read, api.Summary("Show a tenant"))
+	api.Get(r, one+"/events", s.handleEvents, "central.tenants.events", read, api.Summary("What became of a tenant"))
+	api.Put(r, one, s.handleRename, "central.tenants.update", write, api.Summary("Rename a tenant"))
+	api.Delete(r, one, s.handleDrop, "central.tenants.delete", write, api.Summary("Drop a tenant after a time of grace"))
+	api.Post(r, one+"/suspend", s.handleSuspend, "central.tenants.suspend", write, api.Summary("Shut a tenant"))
+	api.Post(r, one+"/maintenance", s.handleMaintenance, "central.tenants.maintenance", write, api.Summary("Shut a tenant for a moment"))
+	for _, a := range []struct {
+		action  fleet.Action
+		summary string
+	}{
+		{fleet.Resume, "Open a tenant again"},
+		{fleet.ReadOnly, "Let a tenant be read only"},
+		{fleet.Archive, "Shut a tenant for good, and keep its data"},
+		{fleet.Unarchive, "Undo an archive"},
+		{fleet.Undrop, "Undo a drop in its time of grace"},
+	} {
+		api.Post(r, one+"/"+string(a.action), s.handleChange(a.action), "central.tenants."+string(a.action), write, api.Summary(a.summary))
+	}
 }
 
 // Jobs registers what the module works on.
 func (s *Service) Jobs(w *river.Workers) {
 	river.AddWorker(w, &provisionWorker{s: s})
 	river.AddWorker(w, &resumeWorker{s: s})
+	river.AddWorker(w, &refillWorker{s: s})
+	river.AddWorker(w, &reapWorker{s: s})
+	river.AddWorker(w, &healWorker{s: s})
 }
 
 // Periodic returns the jobs that come by the clock.
 func (s *Service) Periodic() []*river.PeriodicJob {
+	every := func(d time.Duration, args river.JobArgs, atStart bool) *river.PeriodicJob {
+		return river.NewPeriodicJob(river.PeriodicInterval(d), func() (river.JobArgs, *river.InsertOpts) { return args, nil },
+			&river.PeriodicJobOpts{RunOnStart: atStart})
+	}
 	return []*river.PeriodicJob{
-		river.NewPeriodicJob(river.PeriodicInterval(15*time.Second), func() (river.JobArgs, *river.InsertOpts) { return resume{}, nil },
-			&river.PeriodicJobOpts{RunOnStart: true}),
+		every(15*time.Second, resume{}, true), every(time.Minute, refill{}, true),
+		every(time.Minute, reap{}, false), every(5*time.Minute, heal{}, false),
 	}
 }

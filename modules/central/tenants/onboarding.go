@@ -13,6 +13,7 @@ import (
 	"garment.id/homecore/platform/database"
 	"garment.id/homecore/platform/fault"
 	"garment.id/homecore/tenancy"
+	"garment.id/homecore/tenancy/fleet"
 )
 
 // Steps of an onboarding, in order. Each may run twice.
@@ -77,7 +78,7 @@ func (s *Service) Onboard(ctx context.Context, user uuid.UUID, d Draft) (*Onboar
 	}
 	now := s.Clock().UTC()
 	tenant := &tenancy.Tenant{
-		ID: id, Slug: d.Slug, Name: d.Name, Status: tenancy.Requested, StatusChangedAt: now, Cluster: tenancy.DefaultCluster,
+		ID: id, Slug: d.Slug, Name: d.Name, Status: tenancy.Requested, StatusChangedAt: now, Version: 1, Cluster: tenancy.DefaultCluster,
 		Country: d.Country, Currency: d.Currency, Timezone: d.Timezone, Locale: d.Locale, CreatedAt: now, UpdatedAt: now,
 	}
 	if d.Plan != "" {
@@ -102,7 +103,13 @@ func (s *Service) Onboard(ctx context.Context, user uuid.UUID, d Draft) (*Onboar
 		if err := s.DB.Gorm(ctx).Create(o).Error; err != nil {
 			return fmt.Errorf("begin the onboarding of tenant %s: %w", d.Slug, err)
 		}
-		return s.Queue.Insert(ctx, provision{OnboardingID: o.ID}, nil)
+		if err := s.record(ctx, tenant.ID, "create", "", tenancy.Requested, user.String()); err != nil {
+			return err
+		}
+		// Later: mostly whoever asked has done it all by then, and the job finds nothing to do.
+		opts := provision{}.InsertOpts()
+		opts.ScheduledAt = time.Now().Add(waitForActive)
+		return s.Queue.Insert(ctx, provision{OnboardingID: o.ID}, &opts)
 	})
 	if err != nil {
 		return nil, err
@@ -142,49 +149,80 @@ func (s *Service) Available(ctx context.Context, slug string) (reason string, er
 	return "", nil
 }
 
+// Provision takes an onboarding to its end, as the job would that was inserted with it: who asked need not wait for that one. It
+// does nothing where others are doing as much already for too long, or another process is at it.
+func (s *Service) Provision(ctx context.Context, id uuid.UUID) error {
+	full := time.NewTimer(waitForActive)
+	defer full.Stop()
+	select {
+	case s.inline <- struct{}{}:
+		defer func() { <-s.inline }()
+		return s.advance(ctx, id)
+	case <-full.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Hasten asks for an onboarding's job at once, for who cannot do what it does.
+func (s *Service) Hasten(ctx context.Context, id uuid.UUID) error {
+	return s.Queue.Insert(ctx, provision{OnboardingID: id}, nil)
+}
+
 // advance takes an onboarding to its end, from wherever it stands. Only one process works on it at a time: the second to
-// come leaves it to the first.
+// come leaves it to the first. The lock lasts as long as the transaction that activates the tenant, which is open from the
+// beginning; what the steps before do is committed on its own, and found again by who comes after a crash.
 func (s *Service) advance(ctx context.Context, id uuid.UUID) error {
-	return s.DB.Tx(ctx, func(locked context.Context) error {
+	var o Onboarding
+	var slug string
+	err := s.DB.Tx(ctx, func(ctx context.Context) error {
 		var mine bool
-		if err := s.DB.Gorm(locked).Raw("select pg_try_advisory_xact_lock(hashtextextended(?, 0))", "onboarding "+id.String()).Scan(&mine).Error; err != nil {
+		if err := s.DB.Gorm(ctx).Raw("select pg_try_advisory_xact_lock(hashtextextended(?, 0))", "onboarding "+id.String()).Scan(&mine).Error; err != nil {
 			return fmt.Errorf("lock onboarding %s: %w", id, err)
 		}
 		if !mine {
 			return nil
 		}
-		// ctx, not locked: each step is a transaction of its own, seen by who asks how far it is.
-		o, err := gorm.G[Onboarding](s.DB.Gorm(ctx)).Where("id = ?", id).Take(ctx)
-		if err != nil {
+		var err error
+		if o, err = gorm.G[Onboarding](s.DB.Gorm(ctx)).Where("id = ?", id).Take(ctx); err != nil {
 			return fmt.Errorf("read onboarding %s: %w", id, err)
 		}
 		if o.Status == "active" || o.Status == "failed" {
 			return nil
 		}
-		return s.run(ctx, &o)
+		slug, err = s.run(ctx, &o)
+		return err
 	})
+	if err != nil && o.Status == "running" {
+		// What was done is said where it went wrong; otherwise all is done at once.
+		return errors.Join(err, s.save(context.WithoutCancel(ctx), &o))
+	}
+	if err == nil && slug != "" {
+		s.Registry.Forget(tenancy.Tenant{ID: o.TenantID, Slug: slug})
+		s.Log.InfoContext(ctx, "tenant active", "tenant", slug)
+	}
+	return err
 }
 
-func (s *Service) run(ctx context.Context, o *Onboarding) error {
+func (s *Service) run(ctx context.Context, o *Onboarding) (slug string, err error) {
 	for _, step := range []struct {
 		name string
 		do   func(ctx context.Context, o *Onboarding) error
 	}{
-		{stepSchema, func(ctx context.Context, o *Onboarding) error { return s.Build(ctx, o.TenantID) }},
+		{stepSchema, func(ctx context.Context, o *Onboarding) error { return s.Fleet.Build(ctx, o.TenantID) }},
 		{stepContents, s.fill},
-		{stepActivate, s.activate},
+		{stepActivate, func(ctx context.Context, o *Onboarding) error { slug, err = s.activate(ctx, o); return err }},
 	} {
 		o.Status = "running"
 		o.step(step.name, "running")
-		if err := s.save(ctx, o); err != nil {
-			return err
-		}
 		if err := step.do(ctx, o); err != nil {
-			return fmt.Errorf("onboarding %s, step %s: %w", o.ID, step.name, err)
+			return "", fmt.Errorf("onboarding %s, step %s: %w", o.ID, step.name, err)
 		}
 		o.step(step.name, "done")
 	}
-	return nil
+	o.Status = "active"
+	return slug, s.save(ctx, o)
 }
 
 func (s *Service) fill(ctx context.Context, o *Onboarding) error {
@@ -195,28 +233,18 @@ func (s *Service) fill(ctx context.Context, o *Onboarding) error {
 	return s.Seed(ctx, o.UserID)
 }
 
-func (s *Service) activate(ctx context.Context, o *Onboarding) error {
-	o.step(stepActivate, "done")
-	o.Status = "active"
-	var t tenancy.Tenant
-	err := s.DB.Tx(ctx, func(ctx context.Context) error {
-		// Only from a state before: an operator may have suspended it meanwhile.
-		err := s.DB.Gorm(ctx).Model(&t).Where("id = ? and status in ('requested', 'creating', 'ready')", o.TenantID).
-			Updates(map[string]any{"status": tenancy.Active, "updated_at": s.Clock().UTC()}).Error
-		if err != nil {
-			return fmt.Errorf("activate tenant %s: %w", o.TenantID, err)
-		}
-		return s.save(ctx, o)
-	})
-	if err != nil {
-		return err
+// activate lets people in. Only from a state before: an operator may have suspended it meanwhile.
+func (s *Service) activate(ctx context.Context, o *Onboarding) (slug string, err error) {
+	before := s.DB.Gorm(ctx).Raw(`update tenants t set status = 'active', status_changed_at = ?, updated_at = ?, version = version + 1
+		from (select id, status from tenants where id = ? and status in ('requested', 'creating', 'ready') for update) old
+		where t.id = old.id returning t.slug`, s.Clock().UTC(), s.Clock().UTC(), o.TenantID)
+	if err := before.Scan(&slug).Error; err != nil {
+		return "", fmt.Errorf("activate tenant %s: %w", o.TenantID, err)
 	}
-	if t, err = gorm.G[tenancy.Tenant](s.DB.Gorm(ctx)).Where("id = ?", o.TenantID).Take(ctx); err != nil {
-		return fmt.Errorf("read tenant %s: %w", o.TenantID, err)
+	if slug == "" {
+		return "", nil
 	}
-	s.Registry.Forget(t)
-	s.Log.InfoContext(ctx, "tenant active", "tenant", t.Slug)
-	return nil
+	return slug, s.record(ctx, o.TenantID, "activate", tenancy.Requested, tenancy.Active, o.UserID.String())
 }
 
 func (s *Service) save(ctx context.Context, o *Onboarding) error {
@@ -227,7 +255,7 @@ func (s *Service) save(ctx context.Context, o *Onboarding) error {
 	return nil
 }
 
-// fail records that an onboarding will not be tried again.
+// fail records that an onboarding will not be tried again, and frees its name. What was made of it is dropped by a job.
 func (s *Service) fail(ctx context.Context, id uuid.UUID, cause error) error {
 	o, err := gorm.G[Onboarding](s.DB.Gorm(ctx)).Where("id = ? and status <> 'active'", id).Take(ctx)
 	if errors.Is(err, gorm.ErrRecordNotFound) {
@@ -244,5 +272,20 @@ func (s *Service) fail(ctx context.Context, id uuid.UUID, cause error) error {
 	text := cause.Error()
 	o.Status, o.Failure = "failed", &text
 	s.Log.ErrorContext(ctx, "onboarding failed", slog.String("onboarding", id.String()), slog.String("cause", text))
-	return s.save(ctx, &o)
+	if err := s.save(ctx, &o); err != nil {
+		return err
+	}
+	return s.abandon(ctx, o.TenantID)
+}
+
+func (s *Service) abandon(ctx context.Context, tenant uuid.UUID) error {
+	t, err := gorm.G[tenancy.Tenant](s.DB.Gorm(ctx)).Where("id = ?", tenant).Take(ctx)
+	if err != nil {
+		return fmt.Errorf("read tenant %s: %w", tenant, err)
+	}
+	if err := s.Fleet.Abandon(ctx, tenant, fleet.Order{By: "onboarding", Reason: "its onboarding failed"}); err != nil {
+		return err
+	}
+	s.Registry.Forget(t)
+	return nil
 }

@@ -2,8 +2,11 @@ package tenants
 
 import (
 	_ "embed"
+	"errors"
+	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // SlugPattern is what a workspace name looks like: a DNS label (RFC 1123) of lower-case ASCII, so that no two look alike
@@ -33,4 +36,17 @@ func reserved(slug string) bool {
 		}
 	}
 	return false
+}
+
+var slugPattern = regexp.MustCompile(SlugPattern)
+
+// CheckNames says what is wrong with a slug or a name, for who does not come by HTTP. Empty ones are not looked at.
+func CheckNames(slug, name string) error {
+	if slug != "" && (len(slug) < 3 || len(slug) > 40 || !slugPattern.MatchString(slug)) {
+		return errors.New("a slug is 3 to 40 lower-case letters, digits and hyphens, without a hyphen at its ends")
+	}
+	if n := utf8.RuneCountInString(name); name != "" && (n < 2 || n > 120 || strings.TrimSpace(name) == "") {
+		return errors.New("a name has 2 to 120 characters")
+	}
+	return nil
 }

@@ -148,6 +148,7 @@ func New(t testing.TB, options ...Option) *App {
 	c, err := app.Load([]string{
 		"HOMECORE_DATABASE_URL=" + a.OwnerURL, "HOMECORE_SECRET=" + crypto.NewKey().Encode().Reveal(),
 		"HOMECORE_BASE_DOMAIN=localhost:8080", "HOMECORE_SCHEME=http", "HOMECORE_CENTRAL_CONNS=6", "HOMECORE_TENANT_GROUPS=2",
+		"HOMECORE_TENANT_POOL=0", // a test that wants warm schemas says so
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -157,6 +158,21 @@ func New(t testing.TB, options ...Option) *App {
 		option(&c, &o)
 	}
 	install(t, a, c)
+	a.start(t, c, o)
+	return a
+}
+
+// Another starts one more process on the same database, as it were: it shares nothing with the first but Postgres.
+func (a *App) Another(t testing.TB) *App {
+	t.Helper()
+	b := &App{OwnerURL: a.OwnerURL, SuperURL: a.SuperURL, Installation: a.Installation}
+	b.start(t, a.Config, app.Options{Version: "test", Log: slog.New(slog.DiscardHandler), Development: true})
+	return b
+}
+
+func (a *App) start(t testing.TB, c app.Config, o app.Options) {
+	t.Helper()
+	var err error
 	if a.App, err = app.New(t.Context(), c, o); err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +191,6 @@ func New(t testing.TB, options ...Option) *App {
 		}
 		a.Close()
 	})
-	return a
 }
 
 func install(t testing.TB, a *App, c app.Config) {

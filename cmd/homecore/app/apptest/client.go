@@ -206,6 +206,16 @@ func (a *App) SignUp(t testing.TB) *Person {
 	return p
 }
 
+// Operator makes somebody who holds this role on the platform.
+func (a *App) Operator(t testing.TB, role string) *Person {
+	t.Helper()
+	p := a.SignUp(t)
+	if err := a.Identity.GrantRole(t.Context(), p.Email, role, "test"); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 // SignIn signs in once more, with a session of its own.
 func (p *Person) SignIn(t testing.TB) {
 	t.Helper()
