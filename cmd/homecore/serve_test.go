@@ -78,7 +78,7 @@ func TestServeAndWork(t *testing.T) {
 
 	work.stop(t, syscall.SIGTERM) // with nothing to do
 
-	// Without a worker the answer to an onboarding waits for a while: this one is in flight when serve is asked to stop.
+	// This one is in flight when serve is asked to stop.
 	answered := make(chan struct{})
 	var status int
 	go func() {
@@ -94,7 +94,16 @@ func TestServeAndWork(t *testing.T) {
 		t.Errorf("the request in flight was answered %d", status)
 	}
 
-	// The job is in flight when work is asked to stop: a lock holds it until then.
+	// As a process leaves it that was killed on the way: a job takes it up. It is in flight when work is asked to stop: a lock
+	// holds it until then.
+	for _, interrupted := range []string{
+		"update central.tenants set status = 'requested' where slug = 'kedua'",
+		"update central.onboardings set status = 'running', updated_at = now() - interval '1 minute' where tenant_id = (select id from central.tenants where slug = 'kedua')",
+	} {
+		if _, err := admin.Exec(t.Context(), interrupted); err != nil {
+			t.Fatal(err)
+		}
+	}
 	hold, err := connect(t, superURL).Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
