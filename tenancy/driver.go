@@ -99,7 +99,7 @@ func newConnector(config *pgx.ConnConfig, cfg Config, cluster Cluster, known *de
 }
 
 func cancelling(pg *pgconn.PgConn) ctxwatch.Handler {
-	return &pgconn.CancelRequestContextWatcherHandler{Conn: pg, CancelRequestDelay: cancelDelay, DeadlineDelay: cancelLimit}
+	return &canceller{pg: pg}
 }
 
 // Connect logs in as the group's role, which by itself can reach nothing.

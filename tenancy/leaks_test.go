@@ -444,8 +444,10 @@ func TestLeakL16ProcessWideCurrentTenant(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 2, 1)
 	naive := w.naive(t)
-	current := "t_0"                                                          // a request as tenant 0 begins
-	current = "t_1"                                                           //nolint:ineffassign,staticcheck // and one as tenant 1, before it reads
+	var current string
+	enter := func(tenant string) { current = tenant }
+	enter("t_0")                                                              // a request as tenant 0 begins
+	enter("t_1")                                                              // and one as tenant 1, before it reads
 	leaks(t, one(t, naive, "select tenant from "+current+".canaries"), "t_1") // what the first is shown
 
 	db, _ := w.open(t, 2)
