@@ -21,21 +21,21 @@ type canceller struct {
 }
 
 // HandleCancel is called when the context has ended while the connection is used.
-func (h *canceller) HandleCancel(context.Context) {
+func (h *canceller) HandleCancel(ended context.Context) {
 	h.over, h.done = make(chan struct{}), make(chan struct{})
 	limit := time.Now().Add(cancelLimit)
 	_ = h.pg.Conn().SetDeadline(limit) // if the server does not answer
-	go h.request(h.over, h.done, limit)
+	go h.request(context.WithoutCancel(ended), h.over, h.done, limit)
 }
 
-func (h *canceller) request(over <-chan struct{}, done chan<- struct{}, limit time.Time) {
+func (h *canceller) request(ctx context.Context, over <-chan struct{}, done chan<- struct{}, limit time.Time) {
 	defer close(done)
 	select {
 	case <-over:
 		return // by itself
 	case <-time.After(cancelDelay):
 	}
-	ctx, cancel := context.WithDeadline(context.Background(), limit)
+	ctx, cancel := context.WithDeadline(ctx, limit)
 	defer cancel()
 	if h.pg.CancelRequest(ctx) == nil {
 		<-time.After(cancelSettles)

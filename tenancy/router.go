@@ -111,7 +111,7 @@ func (r *router) PrepareContext(ctx context.Context, query string) (*sql.Stmt, e
 		return nil, err
 	}
 	defer l.release()
-	return l.db.PrepareContext(ctx, query)
+	return l.db.PrepareContext(ctx, query) //nolint:sqlclosecheck // the caller closes it
 }
 
 func (r *router) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
