@@ -29,11 +29,7 @@ func (g *operatorsGrant) Run(c *console) error {
 		return err
 	}
 	defer done()
-	by := "command line"
-	if u, err := user.Current(); err == nil {
-		by += ", " + u.Username
-	}
-	if err := service.GrantRole(c.ctx, g.Email, g.Role, by); err != nil {
+	if err := service.GrantRole(c.ctx, g.Email, g.Role, atTheConsole()); err != nil {
 		return inWords(err)
 	}
 	fmt.Fprintf(c.out, "%s is now %s\n", g.Email, g.Role)
@@ -99,4 +95,13 @@ func inWords(err error) error {
 		return fmt.Errorf("%s", f.Text().In(locale.EN))
 	}
 	return err
+}
+
+// atTheConsole is who works at the command line, for the history.
+func atTheConsole() string {
+	by := "command line"
+	if u, err := user.Current(); err == nil {
+		by += ", " + u.Username
+	}
+	return by
 }

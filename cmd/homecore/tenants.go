@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os/user"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -40,24 +39,6 @@ type tenantsCommand struct {
 	Move        tenantsMove        `cmd:"" help:"Move a tenant to another cluster. It is under maintenance while its rows are copied."`
 }
 
-// fleet opens the clusters as their owner, which is all that operators' work on tenants needs; done closes them.
-func (d dataDir) fleet(c *console) (f *fleet.Fleet, done func(), err error) {
-	environ, err := d.environ(c)
-	if err != nil {
-		return nil, nil, err
-	}
-	config := app.LoadDatabases(environ)
-	owner, err := app.OpenOwner(c.ctx, config.DatabaseURL)
-	if err != nil {
-		return nil, nil, err
-	}
-	if f, err = app.LoadFleet(c.ctx, config, owner); err != nil {
-		owner.Close()
-		return nil, nil, err
-	}
-	return f, func() { f.Close(); owner.Close() }, nil
-}
-
 // tenants opens the operators' side of the tenants module, for which the databases are enough; done closes it.
 func (d dataDir) tenants(c *console) (service *tenants.Service, done func(), err error) {
 	environ, err := d.environ(c)
@@ -67,13 +48,13 @@ func (d dataDir) tenants(c *console) (service *tenants.Service, done func(), err
 	return app.Tenants(c.ctx, app.LoadDatabases(environ), slog.New(slog.DiscardHandler))
 }
 
-// atTheConsole is who works at the command line, for the history.
-func atTheConsole() string {
-	by := "command line"
-	if u, err := user.Current(); err == nil {
-		by += ", " + u.Username
+// fleet opens the clusters as their owner; done closes them.
+func (d dataDir) fleet(c *console) (f *fleet.Fleet, done func(), err error) {
+	s, done, err := d.tenants(c)
+	if err != nil {
+		return nil, nil, err
 	}
-	return by
+	return s.Fleet, done, nil
 }
 
 // table writes lines whose cells are separated by tabs, under each other.

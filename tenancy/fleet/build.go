@@ -162,16 +162,19 @@ func (f *Fleet) baseline(c *Cluster, p Place, version int) []string {
 	return out
 }
 
-// gate is the statement that opens or shuts a place to its group.
+// gate is the statement that opens or shuts a place to its group. Shut, it is shut to its readers too.
 func (c *Cluster) gate(p Place, open bool) string {
-	verb, way := "grant ", " to "
-	if !open {
-		verb, way = "revoke ", " from "
+	role, group := quote(p.Role), quote(c.GroupRole(int(p.Group)))
+	switch {
+	case c.Kind == Citus && open:
+		return "grant usage on schema " + quote(p.Schema) + " to " + role
+	case c.Kind == Citus:
+		return "revoke usage on schema " + quote(p.Schema) + " from " + role
+	case open:
+		return "grant " + role + " to " + group
 	}
-	if c.Kind == Citus {
-		return verb + "usage on schema " + quote(p.Schema) + way + quote(p.Role)
-	}
-	return verb + quote(p.Role) + way + quote(c.GroupRole(int(p.Group)))
+	return "do $gate$ begin revoke " + role + " from " + group + "; if exists (select from pg_roles where rolname = " + literal(p.readRole()) +
+		") then revoke " + quote(p.readRole()) + " from " + group + "; end if; end $gate$"
 }
 
 // run executes the statements in one transaction. Postgres is sent all of them at once, as one string, which costs one round

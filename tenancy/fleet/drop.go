@@ -21,7 +21,8 @@ type Dropped func(slug string, left int)
 // Purge drops the tenants whose time of grace is over, each in as many transactions as it takes to hold few locks, and returns
 // how many went. One that was interrupted goes on where it was. What a process is working on is left to it.
 func (f *Fleet) Purge(ctx context.Context, progress Dropped) (gone int, err error) {
-	rows, err := f.main.owner.Query(ctx, `select id from central.tenants where status = 'dropping' and drop_after <= now() order by drop_after limit 1000`)
+	rows, err := f.main.owner.Query(ctx, `select id from central.tenants t where status = 'dropping' and drop_after <= now()
+		and not exists (select from central.transfers w where w.tenant_id = t.id and w.phase <> 'done') order by drop_after limit 1000`)
 	if err != nil {
 		return 0, fmt.Errorf("find the tenants to drop: %w", err)
 	}
@@ -102,6 +103,7 @@ func ending(tenant uuid.UUID) ([]string, error) {
 		"insert into central.tenant_events (id, tenant_id, action, from_status, to_status, by_whom) select " + literal(event.String()) +
 			", id, 'dropped', status, 'dropped', 'the end of its grace' from central.tenants where id = " + id + " and status = 'dropping'",
 		"delete from central.memberships where tenant_id = " + id,
+		"delete from central.transfers where tenant_id = " + id,
 		"delete from central.tenant_domains where tenant_id = " + id,
 		`update central.tenants set status = 'dropped', status_changed_at = now(), slug = split_part(slug, '~', 1) || '~' || id,
 			schema_name = '', role_name = '', schema_version = 0, version = version + 1, updated_at = now()
@@ -252,14 +254,14 @@ func (f *Fleet) stray(ctx context.Context, c *Cluster) (out []Place, err error) 
 		return nil, fmt.Errorf(fail, c.Name, err)
 	}
 	// Read after the schemas: a tenant's row is there before its schema is made.
-	rows, err = f.main.owner.Query(ctx, `select t.id, t.status, exists (select from central.operations o where o.tenant_id = t.id and o.status in ('pending', 'running'))
+	rows, err = f.main.owner.Query(ctx, `select t.id, t.status, exists (select from central.transfers w where w.tenant_id = t.id and w.phase <> 'done')
 		from central.tenants t`)
 	if err != nil {
 		return nil, fmt.Errorf(fail, c.Name, err)
 	}
 	type known struct {
 		status tenancy.Status
-		busy   bool // an operation is working on it
+		busy   bool // a restore or a move is working on it
 	}
 	tenants := map[uuid.UUID]known{}
 	var id uuid.UUID

@@ -35,7 +35,8 @@ func modeOf(s tenancy.Status) mode {
 // standing is a schema and how its gate stands.
 type standing struct {
 	Place
-	mode mode
+	mode   mode
+	reader bool // the role is there that may only read
 }
 
 // readRole is the role of a schema that may only be read. It is there only as long as that is so.
@@ -52,12 +53,12 @@ func (c *Cluster) roleFor(p Place, m mode) string {
 // standing returns the tenant's current schema, locked until the end of the transaction, or pgx.ErrNoRows.
 func (c *Cluster) standing(ctx context.Context, tx pgx.Tx, tenant uuid.UUID) (standing, error) {
 	s := standing{Place: Place{Cluster: c.Name}}
-	var open, readOnly bool
+	var open bool
 	err := tx.QueryRow(ctx, `select schema_name, role_name, login_group, version, is_open, is_read_only
 		from tenancy.schemas where tenant_id = $1 and state = 'current' for update`, tenant).
-		Scan(&s.Schema, &s.Role, &s.Group, &s.Version, &open, &readOnly)
+		Scan(&s.Schema, &s.Role, &s.Group, &s.Version, &open, &s.reader)
 	switch {
-	case open && readOnly:
+	case open && s.reader:
 		s.mode = readable
 	case open:
 		s.mode = writable
@@ -75,11 +76,11 @@ func (c *Cluster) turn(ctx context.Context, tx pgx.Tx, tenant uuid.UUID, m mode,
 	if err != nil {
 		return "", err
 	}
-	if s.mode == m {
+	if s.mode == m && s.reader == (m == readable) {
 		return c.roleFor(s.Place, m), nil
 	}
 	var tables []string
-	if c.Kind != Citus && (s.mode == readable || m == readable) {
+	if c.Kind != Citus && s.reader != (m == readable) {
 		if tables, err = relations(ctx, tx, s.Schema, "rpvm", 0); err != nil {
 			return "", err
 		}
@@ -105,10 +106,10 @@ func (c *Cluster) turning(s standing, m mode, tables []string) (out []string) {
 		names[i] = schema + "." + quote(t)
 	}
 	all := strings.Join(names, ", ")
-	switch s.mode {
-	case writable:
+	if s.mode == writable {
 		out = append(out, c.gate(s.Place, false))
-	case readable:
+	}
+	if s.reader && m != readable {
 		out = append(out, "revoke "+reader+" from "+group)
 		if all != "" {
 			out = append(out, "revoke all on "+all+" from "+reader)
@@ -120,10 +121,12 @@ func (c *Cluster) turning(s standing, m mode, tables []string) (out []string) {
 	case writable:
 		out = append(out, c.gate(s.Place, true))
 	case readable:
-		out = append(out, "create role "+reader+" nologin", "grant usage on schema "+schema+" to "+reader,
-			"alter default privileges in schema "+schema+" grant select on tables to "+reader)
-		if all != "" {
-			out = append(out, "grant select on "+all+" to "+reader)
+		if !s.reader {
+			out = append(out, "create role "+reader+" nologin", "grant usage on schema "+schema+" to "+reader,
+				"alter default privileges in schema "+schema+" grant select on tables to "+reader)
+			if all != "" {
+				out = append(out, "grant select on "+all+" to "+reader)
+			}
 		}
 		out = append(out, "grant "+reader+" to "+group)
 	}

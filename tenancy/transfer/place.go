@@ -100,7 +100,7 @@ func drop(ctx context.Context, c *fleet.Cluster, schema string) error {
 			"set local lock_timeout = '5s'", c.Gate(p, false), "drop schema if exists " + quote(p.Schema) + " cascade",
 		}
 		if c.Kind != fleet.Citus {
-			statements = append(statements, "drop role if exists "+quote(p.Role))
+			statements = append(statements, "drop role if exists "+quote(p.Role)+", "+quote(p.Role+"_ro"))
 		}
 		for _, s := range statements {
 			if _, err := tx.Exec(ctx, s); err != nil {

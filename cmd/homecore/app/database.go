@@ -38,6 +38,8 @@ func OpenOwner(ctx context.Context, databaseURL string) (*pgxpool.Pool, error) {
 	}
 	c.MaxConns = 8
 	c.MaxConnIdleTime = time.Minute
+	// Always: a connection that a restarted server has closed is noticed before what it should do is lost.
+	c.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return true }
 	// Batches of DDL are sent unprepared: a statement cannot be prepared before the one that makes its table has run.
 	c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
 	c.ConnConfig.RuntimeParams["application_name"] = "homecore owner"

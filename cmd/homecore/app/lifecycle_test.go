@@ -128,6 +128,19 @@ func TestOperatorsShutAndOpenTenants(t *testing.T) {
 
 		op.Post(t, path(m, "maintenance"), nil).Want(t, http.StatusOK)
 		op.Post(t, path(m, "read-only"), nil).Want(t, http.StatusOK)
+		// A move shuts the gate by itself, to readers too.
+		place, err := a.Fleet.Main().Current(t.Context(), m.TenantID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		asOwner(t, a, a.Fleet.Main().Gate(place, false), "update tenancy.schemas set is_open = false where schema_name = '"+schema+"'")
+		if err := enters(t, a, m, "select 1"); !refused(err) {
+			t.Errorf("through a gate that is shut: %v", err)
+		}
+		if err := a.Fleet.Align(t.Context(), m.TenantID); err != nil {
+			t.Fatal(err)
+		}
+		m.Get(t, taxonomies).Want(t, http.StatusOK)
 		op.Post(t, path(m, "resume"), nil).Want(t, http.StatusOK)
 		m.Post(t, taxonomies, color("BIRU")).Want(t, http.StatusCreated)
 		if n := ask[int](t, a, "select count(*) from pg_roles where rolname = $1", role+"_ro"); n != 0 {
@@ -385,9 +398,21 @@ func TestDroppedTenants(t *testing.T) {
 		if n, err := a.Fleet.Sweep(t.Context()); n != 0 || err != nil {
 			t.Fatalf("swept %d that were new: %v", n, err)
 		}
-		asOwner(t, a, "update tenancy.schemas set created_at = created_at - interval '2 hours'")
-		if n, err := a.Fleet.Sweep(t.Context()); n != 2 || err != nil {
-			t.Fatalf("swept %d, want 2: %v", n, err)
+		asOwner(t, a, "update tenancy.schemas set created_at = created_at - interval '2 hours'",
+			fmt.Sprintf(`insert into central.transfers (tenant_id, id, kind, phase, from_cluster, from_schema, to_cluster, to_schema)
+				select id, id, 'restore', 'running', cluster, schema_name, cluster, '%s' from central.tenants where id = '%s'`, shadow.Schema, mine.TenantID))
+		if n, err := a.Fleet.Sweep(t.Context()); n != 1 || err != nil {
+			t.Fatalf("swept %d while a restore is filling the shadow, want 1: %v", n, err)
+		}
+		drop(t, mine)
+		over(t, mine)
+		if n, err := a.Fleet.Purge(t.Context(), nil); n != 0 || err != nil {
+			t.Fatalf("dropped %d under a restore: %v", n, err)
+		}
+		asOwner(t, a, "delete from central.transfers", fmt.Sprintf("update central.tenants set drop_after = now() + interval '1 day' where id = '%s'", mine.TenantID))
+		op.Post(t, "/tenants/tetap-ada/undrop", nil).Want(t, http.StatusOK)
+		if n, err := a.Fleet.Sweep(t.Context()); n != 1 || err != nil {
+			t.Fatalf("swept %d, want 1: %v", n, err)
 		}
 		gone(t, place{left.Schema, left.Role})
 		gone(t, place{shadow.Schema, shadow.Role})
@@ -482,7 +507,7 @@ func TestWarmSchemas(t *testing.T) {
 	})
 }
 
-// TestTwoHundredAtOnce: all good, no two on one schema, none half-made.
+// All good, no two on one schema, none half-made.
 func TestManyOnboardings(t *testing.T) {
 	t.Parallel()
 	n := 40
@@ -501,12 +526,12 @@ func TestManyOnboardings(t *testing.T) {
 		})
 	}
 	wait.Wait()
-	deadline := time.Now().Add(time.Minute)
-	for ask[int](t, a, "select count(*) from central.tenants where status = 'active'") < n {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); ask[int](t, a, "select count(*) from central.tenants where status = 'active'") < n; <-tick.C {
 		if time.Now().After(deadline) {
 			t.Fatal("they do not all become active")
 		}
-		time.Sleep(100 * time.Millisecond)
 	}
 	if got := ask[int](t, a, "select count(distinct schema_name) from central.tenants where schema_name <> ''"); got != n {
 		t.Errorf("%d schemas for %d tenants", got, n)

@@ -76,9 +76,16 @@ func (s *Service) Onboard(ctx context.Context, user uuid.UUID, d Draft) (*Onboar
 	if err != nil {
 		return nil, fmt.Errorf("make an id: %w", err)
 	}
+	cluster, err := s.Fleet.Choose(ctx)
+	if errors.Is(err, fleet.ErrFull) {
+		return nil, fault.ServiceUnavailable.WithCause(err)
+	}
+	if err != nil {
+		return nil, err
+	}
 	now := s.Clock().UTC()
 	tenant := &tenancy.Tenant{
-		ID: id, Slug: d.Slug, Name: d.Name, Status: tenancy.Requested, StatusChangedAt: now, Version: 1, Cluster: tenancy.DefaultCluster,
+		ID: id, Slug: d.Slug, Name: d.Name, Status: tenancy.Requested, StatusChangedAt: now, Version: 1, Cluster: cluster,
 		Country: d.Country, Currency: d.Currency, Timezone: d.Timezone, Locale: d.Locale, CreatedAt: now, UpdatedAt: now,
 	}
 	if d.Plan != "" {
