@@ -34,6 +34,7 @@ type tenantsCommand struct {
 	Rename      tenantsRename      `cmd:"" help:"Give a tenant another slug or name. No data moves."`
 	Heal        tenantsHeal        `cmd:"" help:"Put right what differs between the registry and the clusters. A job does so by itself."`
 	Reap        tenantsReap        `cmd:"" help:"Drop what nobody needs any more, drops whose time has come among it. A job does so by itself."`
+	Domains     domainsCommand     `cmd:"" help:"Names that a tenant brings along."`
 	Export      tenantsExport      `cmd:"" help:"Write all rows of a tenant to an archive, as they are at one moment."`
 	Restore     tenantsRestore     `cmd:"" help:"Bring a tenant back to the state in an archive. The old state is kept until --accept."`
 	Move        tenantsMove        `cmd:"" help:"Move a tenant to another cluster. It is under maintenance while its rows are copied."`

@@ -45,16 +45,18 @@ create trigger tenant_events_stay before update or delete on tenant_events for e
 
 -- Names that tenants bring along. Whoever controls a name proves it with a TXT record; until then anybody may claim it.
 create table tenant_domains (
-    domain      text not null,                            -- lower case, ASCII
-    tenant_id   uuid not null references tenants (id),
-    token       text not null,
-    verified_at timestamptz,
-    checked_at  timestamptz,
-    created_at  timestamptz not null default now(),
+    domain        text not null,                          -- lower case, ASCII
+    tenant_id     uuid not null references tenants (id),
+    token         text not null,
+    verified_at   timestamptz,                            -- null: a claim, nothing is served on it
+    checked_at    timestamptz,                            -- when DNS last gave an answer
+    failing_since timestamptz,                            -- when it first said that the proof is gone
+    created_at    timestamptz not null default now(),
     primary key (domain, tenant_id)
 );
 create unique index tenant_domains_verified_key on tenant_domains (domain) where verified_at is not null;
 create index tenant_domains_tenant_idx on tenant_domains (tenant_id);
+create index tenant_domains_check_idx on tenant_domains (checked_at) where verified_at is not null;
 
 -- Long work on tenants, with its progress.
 create table operations (
@@ -114,7 +116,7 @@ begin
 end $$;
 -- +goose StatementEnd
 create trigger tenant_domains_changed
-    after insert or update or delete on tenant_domains
+    after insert or update of verified_at or delete on tenant_domains
     for each row execute function tenant_domains_changed();
 
 -- Who is migrated first: a canary that fails stops the rest.

@@ -90,7 +90,11 @@ func (x *exchange) setHeaders(req *http.Request) {
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	if x.secure {
-		h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+		policy := "max-age=31536000"
+		if host := hostName(req.Host); host == x.router.baseHost || strings.HasSuffix(host, "."+x.router.baseHost) {
+			policy += "; includeSubDomains" // what is below a tenant's own domain is not ours to decide
+		}
+		h.Set("Strict-Transport-Security", policy)
 	}
 	if strings.HasPrefix(req.URL.Path, "/api") {
 		h.Set("Cache-Control", "no-store")

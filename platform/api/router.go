@@ -64,7 +64,7 @@ func New(config Config) *Router {
 	adoptLibraries()
 	r := &Router{config: config.withDefaults()}
 	r.baseHost = hostName(r.config.BaseDomain)
-	r.cors = newCORS(r.config.CORSOrigins)
+	r.cors = newCORS(r.config.CORSOrigins, r.ownOrigin)
 	r.metrics = newMetrics(r.config.Registry)
 	r.core = r.newSide(CoreAPI, "HomeCore Core API")
 	r.tenants = r.newSide(TenantAPI, "HomeCore Tenant API")

@@ -2,9 +2,11 @@ package app
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -31,6 +33,7 @@ type Config struct {
 	MetricsListen       string        `env:"METRICS_LISTEN" envDefault:"127.0.0.1:9464"`              // Where /metrics listens, apart from the API; off turns it off.
 	CORSOrigins         []string      `env:"CORS_ORIGINS"`                                            // Origins of the frontends, separated by commas; https://*.example.com stands for any one label.
 	TrustedProxies      []string      `env:"TRUSTED_PROXIES"`                                         // Networks of the proxies whose X-Forwarded-For is believed, separated by commas.
+	DNSServer           string        `env:"DNS_SERVER"`                                              // DNS server that is asked for proofs of tenants' own domains, host:port; empty: the system's.
 	SMTPURL             crypto.Secret `env:"SMTP_URL"`                                                // Mail server, smtp://user:password@host:587 or smtps://…:465. Without one, dev keeps mail at /dev/mail, and serve refuses to start.
 	MailFrom            string        `env:"MAIL_FROM" envDefault:"Garment.id <no-reply@garment.id>"` // Whom mail comes from.
 	BrandName           string        `env:"BRAND_NAME" envDefault:"Garment.id"`                      // The product's name in mails.
@@ -117,6 +120,8 @@ func (c Config) check() error {
 		return wrong("LOG", "want text or json")
 	case new(slog.Level).UnmarshalText([]byte(c.LogLevel)) != nil:
 		return wrong("LOG_LEVEL", "want debug, info, warn or error")
+	case c.DNSServer != "" && !isHostPort(c.DNSServer):
+		return wrong("DNS_SERVER", "want host:port, such as 127.0.0.1:53")
 	case c.CentralConns < 6: // two long jobs hold two each, the job queue listens, and somebody wants to be answered
 		return wrong("CENTRAL_CONNS", "want 6 or more")
 	case c.ClusterKind != "postgres" && c.ClusterKind != "citus":
@@ -151,3 +156,18 @@ func (c Config) proxies() ([]netip.Prefix, error) {
 
 // Origin is the address of the Core API: scheme, host and port.
 func (c Config) Origin() string { return c.Scheme + "://" + c.BaseDomain }
+
+func isHostPort(s string) bool {
+	host, port, err := net.SplitHostPort(s)
+	return err == nil && host != "" && port != ""
+}
+
+// resolver asks DNS: the configured server, or as the system does.
+func (c Config) resolver() *net.Resolver {
+	if c.DNSServer == "" {
+		return net.DefaultResolver
+	}
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, c.DNSServer)
+	}}
+}

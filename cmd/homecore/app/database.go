@@ -214,6 +214,22 @@ func Operators(ctx context.Context, databaseURL string, log *slog.Logger) (_ *id
 	return &identity.Service{Deps: identity.Deps{DB: db, Clock: time.Now, Log: log}}, db.Close, nil
 }
 
+// Domains returns the operators' side of tenants' own domains, on the owner's connection.
+func Domains(ctx context.Context, c Config, log *slog.Logger) (_ *tenants.Domains, done func(), err error) {
+	p, err := pgxpool.ParseConfig(c.DatabaseURL)
+	if err != nil {
+		return nil, nil, fmt.Errorf("configuration: %sDATABASE_URL: %w", Prefix, hideURL(err))
+	}
+	p.ConnConfig.RuntimeParams["search_path"] = "central, pg_temp"
+	db, err := database.Open(ctx, p, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	return tenants.NewDomains(tenants.DomainDeps{
+		DB: db, DNS: c.resolver(), Forget: func(string) {}, BaseDomain: c.BaseDomain, Clock: time.Now, Log: log,
+	}), db.Close, nil
+}
+
 // TenantExists fails where no tenant has that slug.
 func TenantExists(ctx context.Context, owner *pgxpool.Pool, slug string) error {
 	var there bool

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -49,6 +50,7 @@ type App struct {
 	Metrics    *prometheus.Registry
 	Identity   *identity.Service
 	Tenants    *tenants.Service
+	Domains    *tenants.Domains
 	Masters    *masterdata.Service
 	Taxonomies *taxonomies.Service
 	Registry   *tenancy.Registry
@@ -195,6 +197,10 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, f *fle
 		RequireVerified: a.Identity.RequireVerified, Clock: o.Clock, Log: o.Log,
 	})
 
+	a.Domains = tenants.NewDomains(tenants.DomainDeps{
+		DB: a.central, Queue: queue, DNS: c.resolver(), Forget: a.Registry.ForgetName, BaseDomain: c.BaseDomain, Clock: o.Clock, Log: o.Log,
+	})
+
 	// The edge.
 	proxies, err := c.proxies()
 	if err != nil {
@@ -208,6 +214,7 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, f *fle
 	})
 	a.Identity.Routes(a.Router)
 	a.Tenants.Routes(a.Router)
+	a.Domains.Routes(a.Router)
 	a.Masters.Routes(a.Router)
 	a.Taxonomies.Routes(a.Router)
 
@@ -215,7 +222,8 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, f *fle
 	workers := river.NewWorkers()
 	a.Identity.Jobs(workers)
 	a.Tenants.Jobs(workers)
-	a.Runner, err = jobs.NewRunner(a.central, c.Jobs, workers, append(a.Identity.Periodic(), a.Tenants.Periodic()...), o.Log)
+	a.Domains.Jobs(workers)
+	a.Runner, err = jobs.NewRunner(a.central, c.Jobs, workers, slices.Concat(a.Identity.Periodic(), a.Tenants.Periodic(), a.Domains.Periodic()), o.Log)
 	if err != nil {
 		return nil, err
 	}
