@@ -33,6 +33,7 @@ func TestDev(t *testing.T) {
 			"migrate drift names what was changed by hand":    migrateFindsDrift,
 			"operators gives and takes roles":                 operatorsGivesRoles,
 			"tenants leads their lives":                       tenantsAreLed,
+			"tenants domains keeps names of their own":        domainsAreKept,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"log/slog"
-	"text/tabwriter"
 
 	"garment.id/homecore/cmd/homecore/app"
 	"garment.id/homecore/modules/central/tenants"
@@ -48,12 +47,12 @@ func (l *domainsList) Run(c *console) error {
 	if l.JSON {
 		return printJSON(c.out, records)
 	}
-	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "DOMAIN\tSTATUS\tTXT RECORD\tVALUE")
-	for _, r := range records {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.Domain, r.Status, r.Record.Name, r.Record.Value)
-	}
-	return w.Flush()
+	return table(c.out, func(line func(format string, args ...any)) {
+		line("DOMAIN\tSTATUS\tTXT RECORD\tVALUE")
+		for _, r := range records {
+			line("%s\t%s\t%s\t%s", r.Domain, r.Status, r.Record.Name, r.Record.Value)
+		}
+	})
 }
 
 type domainArgs struct {

@@ -21,7 +21,12 @@ func color(code string) map[string]any {
 // owner runs statements as the role that owns the database, as an operator at psql would.
 func asOwner(t testing.TB, a *apptest.App, statements ...string) {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), a.OwnerURL)
+	asOwnerOf(t, a.OwnerURL, statements...)
+}
+
+func asOwnerOf(t testing.TB, database string, statements ...string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), database)
 	if err != nil {
 		t.Fatal(err)
 	}
