@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os/user"
+	"slices"
 
 	"garment.id/homecore/cmd/homecore/app"
 	"garment.id/homecore/modules/central/identity"
@@ -92,7 +95,14 @@ func (d dataDir) operators(c *console) (service *identity.Service, done func(), 
 // inWords turns a fault into the sentence people read.
 func inWords(err error) error {
 	if f, ok := fault.From(err); ok {
-		return fmt.Errorf("%s", f.Text().In(locale.EN))
+		text := f.Text().In(locale.EN)
+		fields := f.Fields()
+		for _, field := range slices.Sorted(maps.Keys(fields)) {
+			for _, wrong := range fields[field] {
+				text += " " + field + ": " + wrong.In(locale.EN)
+			}
+		}
+		return errors.New(text)
 	}
 	return err
 }
