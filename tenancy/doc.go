@@ -43,6 +43,14 @@
 //
 // Config.Tracer is told of every statement, without its values; package tenancyotel makes spans of OpenTelemetry from that.
 //
+// # What is known of tenants
+//
+// The Registry keeps tenants in memory and hears of their changes (Registry.Listen). A stale one, anywhere, is harmless: Postgres
+// refuses entry, the tenant is read anew (Registry.Renew), and the call is made once more where it is now, or refused with the
+// reason: Unknown, IsSuspended, or InMaintenance with a Shut that tells maintenance, provisioning, migrating and changing apart.
+//
+// Whatever else belongs to a tenant takes it from the Scope too: jobs (package tenantjobs), Cache, FileKey, LogHandler, Metrics.
+//
 // # Prepared statements
 //
 // They are kept per connection, schema, version and SQL, since one shared by two tenants would be analysed again at every

@@ -1,9 +1,11 @@
 package app_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -125,3 +127,40 @@ func TestChangesAreHeard(t *testing.T) {
 		heard(t, "the old name", func() bool { return m.Get(t, taxonomies).Status == http.StatusOK })
 	})
 }
+
+func TestMetricsAndLogsNameTheTenant(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	var mu sync.Mutex
+	a := apptest.New(t, apptest.WithLog(writerFunc(func(p []byte) (int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return log.Write(p)
+	})))
+	m := a.SignUp(t).Onboard(t, "rapi-jahit")
+	m.Get(t, taxonomies).Want(t, http.StatusOK)
+	families, err := a.Metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]string{}
+	for _, f := range families {
+		seen[f.GetName()] = fmt.Sprint(f.GetMetric())
+	}
+	for name, want := range map[string]string{
+		"homecore_tenants_statements_total": `value:"ok"`, "homecore_tenants_connections": `value:"main"`, "homecore_tenants_busiest": m.TenantID.String(),
+	} {
+		if !strings.Contains(seen[name], want) {
+			t.Errorf("%s is %q", name, seen[name])
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if want := "tenant=rapi-jahit tenant_id=" + m.TenantID.String(); !strings.Contains(log.String(), want) {
+		t.Errorf("nowhere in the log: %s", want)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
