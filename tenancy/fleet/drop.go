@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"garment.id/homecore/tenancy"
 )
@@ -131,6 +133,45 @@ func (c *Cluster) DropPlace(ctx context.Context, p Place) (bool, error) {
 }
 
 func (c *Cluster) drop(ctx context.Context, p Place, last []string, report func(left int)) (done bool, err error) {
+	if c.Kind != Citus { // which takes no block of ours
+		err := c.run(ctx, slices.Concat([]string{"set local lock_timeout = '2s'", small(p)}, c.dropRest(p), last))
+		pg, refused := errors.AsType[*pgconn.PgError](err)
+		switch {
+		case err == nil:
+			report(0)
+			return true, nil
+		case refused && pg.Code == isBusy:
+			return false, nil
+		case !refused || pg.Code != isLarge:
+			return false, err
+		}
+	}
+	return c.dropInSteps(ctx, p, last, report)
+}
+
+// How small refuses.
+const (
+	isBusy  = "HC001"
+	isLarge = "HC002"
+)
+
+// small is a statement that locks the schema's row, and fails where another process has it, or where there is too much to drop
+// at once. What is small is so dropped in one round trip.
+func small(p Place) string {
+	name := literal(p.Schema)
+	return fmt.Sprintf(`do $small$ begin
+		perform from tenancy.schemas where schema_name = %[1]s for update skip locked;
+		if not found and exists (select from tenancy.schemas where schema_name = %[1]s) then
+			raise exception 'another process is working on it' using errcode = '%[2]s';
+		end if;
+		if %[3]d < (select count(*) from pg_depend where refclassid = 'pg_namespace'::regclass
+				and refobjid = (select oid from pg_namespace where nspname = %[1]s) and classid = 'pg_class'::regclass) then
+			raise exception 'it is large' using errcode = '%[4]s';
+		end if;
+	end $small$`, name, isBusy, tablesAtATime, isLarge)
+}
+
+func (c *Cluster) dropInSteps(ctx context.Context, p Place, last []string, report func(left int)) (done bool, err error) {
 	for {
 		left, mine := 0, true
 		err := pgx.BeginFunc(ctx, c.owner, func(tx pgx.Tx) error {
