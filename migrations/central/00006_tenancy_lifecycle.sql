@@ -69,6 +69,7 @@ create table operations (
     result       jsonb,
     failure      text,
     requested_by text not null,
+    claimed_by   uuid,                                    -- the process at work, as long as it moves updated_at
     created_at   timestamptz not null default now(),
     updated_at   timestamptz not null default now()
 );
@@ -76,8 +77,8 @@ create index operations_list_idx on operations (created_at, id);
 create index operations_tenant_idx on operations (tenant_id);
 create index operations_open_idx on operations (updated_at) where status in ('pending', 'running');
 
--- Restores and moves: what is under way, and what was there before and is kept until that is accepted: at most one of a tenant's. The row is written
--- before anything else, so that a crash leaves nothing that nobody knows of.
+-- Restores and moves: what is under way, and what was there before and is kept until that is accepted; at most one of a tenant's.
+-- The row is written before anything else, so that a crash leaves nothing that nobody knows of.
 create table transfers (
     tenant_id     uuid primary key references tenants (id),
     id            uuid not null,

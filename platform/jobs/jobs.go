@@ -26,6 +26,10 @@ const Schema = "central"
 // never take all there are.
 const Long = "long"
 
+// Slow is the queue of jobs that take minutes or hours, such as moving a tenant. One is worked at a time in each process, and
+// keeps nobody else waiting.
+const Slow = "slow"
+
 // Migrate brings River's own tables up to the version of the library. It may run twice.
 func Migrate(ctx context.Context, owner *pgxpool.Pool, log *slog.Logger) error {
 	m, err := rivermigrate.New(riverpgxv5.New(owner), &rivermigrate.Config{Schema: Schema, Logger: quiet(log)})
@@ -87,6 +91,7 @@ func NewRunner(db *database.DB, c Config, workers *river.Workers, periodic []*ri
 		Queues: map[string]river.QueueConfig{
 			river.QueueDefault: {MaxWorkers: c.Workers},
 			Long:               {MaxWorkers: 2},
+			Slow:               {MaxWorkers: 1},
 		},
 		PeriodicJobs: periodic,
 		Logger:       quiet(log),

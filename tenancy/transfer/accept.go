@@ -34,6 +34,19 @@ func (p *Porter) kept(ctx context.Context, tenant string) (*work, func(), error)
 	return w, free, nil
 }
 
+// Kept returns what left an old state of the tenant (slug or id) that is kept: "restore", "move", or "" where none is.
+func (p *Porter) Kept(ctx context.Context, tenant string) (kind string, err error) {
+	w, free, err := p.kept(ctx, tenant)
+	if errors.Is(err, NothingKept) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	free()
+	return w.kind, nil
+}
+
 // Accept drops what the tenant (slug or id) had before its last restore or move. There is no way back after it.
 func (p *Porter) Accept(ctx context.Context, tenant string) error {
 	w, free, err := p.kept(ctx, tenant)

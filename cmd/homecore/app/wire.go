@@ -29,6 +29,7 @@ import (
 	"garment.id/homecore/platform/mail"
 	"garment.id/homecore/tenancy"
 	"garment.id/homecore/tenancy/fleet"
+	"garment.id/homecore/tenancy/transfer"
 )
 
 // Options are what is not configuration.
@@ -180,7 +181,8 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, f *fle
 	}
 	a.Masters = masterdata.New(masterdata.Deps{DB: a.central, Clock: o.Clock})
 	a.Tenants = tenants.New(tenants.Deps{
-		DB: a.central, Queue: queue, Registry: a.Registry, Directory: directory, Fleet: f,
+		DB: a.central, Queue: queue, Registry: a.Registry, Directory: directory, Fleet: f, Transfers: transfer.New(f, o.Log),
+		ExportDir: c.ExportDir,
 		// What a new tenant starts with, in one transaction of its schema.
 		Seed: func(ctx context.Context, owner uuid.UUID) error {
 			masters, err := a.Masters.Active(ctx)

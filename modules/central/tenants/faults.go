@@ -11,6 +11,7 @@ import (
 var (
 	SlugTaken       = fleet.SlugTaken
 	SlugReserved    = fault.ValidationFailed.WithField("slug", "Nama ruang kerja ini tidak dapat dipakai.", "This workspace name cannot be used.")
+	NoExportDir     = fault.New(fault.Conflict, "tenant.export_unavailable", "HOMECORE_EXPORT_DIR belum diatur.", "HOMECORE_EXPORT_DIR is not set.")
 	TimezoneUnknown = fault.ValidationFailed.WithField("timezone", "Zona waktu tidak dikenal.", "This time zone is not known.")
 
 	// DomainRefused: no name, or one that can be no tenant's: an address, ours, a single word, a public suffix.

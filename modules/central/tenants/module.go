@@ -20,6 +20,7 @@ import (
 	"garment.id/homecore/platform/idempotency"
 	"garment.id/homecore/tenancy"
 	"garment.id/homecore/tenancy/fleet"
+	"garment.id/homecore/tenancy/transfer"
 )
 
 // Queue inserts jobs, in the transaction that ctx carries.
@@ -33,6 +34,17 @@ type Registry interface {
 	Forget(t tenancy.Tenant)
 }
 
+// Transfers takes one tenant out of the crowd: transfer.Porter.
+type Transfers interface {
+	Export(ctx context.Context, tenant, path string, report transfer.Report) (*transfer.Manifest, error)
+	Restore(ctx context.Context, tenant, path string, report transfer.Report) (*transfer.Manifest, error)
+	Move(ctx context.Context, tenant, cluster string, report transfer.Report) (transfer.Moved, error)
+	Kept(ctx context.Context, tenant string) (kind string, err error)
+	Accept(ctx context.Context, tenant string) error
+	Undo(ctx context.Context, tenant string) error
+	Heal(ctx context.Context) (healed int, err error)
+}
+
 // Deps is everything the module uses.
 type Deps struct {
 	DB        *database.DB
@@ -40,6 +52,8 @@ type Deps struct {
 	Registry  Registry
 	Directory *Directory
 	Fleet     *fleet.Fleet // makes schemas, opens and shuts them, drops them
+	Transfers Transfers
+	ExportDir string // for archives; empty: exports are refused
 	// Seed gives a new tenant what it starts with; ctx has entered it. It may be repeated.
 	Seed func(ctx context.Context, owner uuid.UUID) error
 	// RequireVerified refuses a user whose address has not been verified.
@@ -90,6 +104,7 @@ func (s *Service) Routes(r *api.Router) {
 	} {
 		api.Post(r, one+"/"+string(a.action), s.handleChange(a.action), "central.tenants."+string(a.action), write, api.Summary(a.summary))
 	}
+	s.operationRoutes(r)
 }
 
 // Jobs registers what the module works on.
@@ -99,6 +114,8 @@ func (s *Service) Jobs(w *river.Workers) {
 	river.AddWorker(w, &refillWorker{s: s})
 	river.AddWorker(w, &reapWorker{s: s})
 	river.AddWorker(w, &healWorker{s: s})
+	river.AddWorker(w, &operateWorker{s: s})
+	river.AddWorker(w, &settleWorker{s: s})
 }
 
 // Periodic returns the jobs that come by the clock.
@@ -110,5 +127,6 @@ func (s *Service) Periodic() []*river.PeriodicJob {
 	return []*river.PeriodicJob{
 		every(15*time.Second, resume{}, true), every(time.Minute, refill{}, true),
 		every(time.Minute, reap{}, false), every(5*time.Minute, heal{}, false),
+		every(15*time.Second, settle{}, true),
 	}
 }
