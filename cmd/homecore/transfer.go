@@ -69,18 +69,18 @@ func (r *tenantsRestore) Run(c *console) error {
 	defer done()
 	switch {
 	case r.Accept:
-		if err := p.Accept(c.ctx, r.Slug); err != nil {
+		if err := p.Accept(transfer.By(c.ctx, atTheConsole()), r.Slug); err != nil {
 			return inWords(err)
 		}
 		fmt.Fprintf(c.out, "%s: the old state is dropped\n", r.Slug)
 	case r.Undo:
-		if err := p.Undo(c.ctx, r.Slug); err != nil {
+		if err := p.Undo(transfer.By(c.ctx, atTheConsole()), r.Slug); err != nil {
 			return inWords(err)
 		}
 		fmt.Fprintf(c.out, "%s: is back in its old state; what was restored is kept until --accept\n", r.Slug)
 	default:
 		report, end := progressLine(c)
-		m, err := p.Restore(c.ctx, r.Slug, r.File, report)
+		m, err := p.Restore(transfer.By(c.ctx, atTheConsole()), r.Slug, r.File, report)
 		end()
 		if err != nil {
 			return inWords(err)
@@ -104,7 +104,7 @@ func (m *tenantsMove) Run(c *console) error {
 	}
 	defer done()
 	report, end := progressLine(c)
-	moved, err := p.Move(c.ctx, m.Slug, m.To, report)
+	moved, err := p.Move(transfer.By(c.ctx, atTheConsole()), m.Slug, m.To, report)
 	end()
 	if err != nil {
 		return inWords(err)

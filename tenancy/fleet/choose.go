@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"garment.id/homecore/tenancy"
 )
 
 // ErrFull is returned by Choose when no cluster takes another tenant.
@@ -34,6 +36,15 @@ func (f *Fleet) Choose(ctx context.Context) (string, error) {
 		}
 	}
 	return "", ErrFull
+}
+
+// Turn brings the gate of the tenant's current schema to what the status lets through, in a transaction of this cluster, and returns
+// the role to enter it as. It may be repeated.
+func (c *Cluster) Turn(ctx context.Context, tx pgx.Tx, tenant uuid.UUID, s tenancy.Status) (role string, err error) {
+	if role, err = c.turn(ctx, tx, tenant, modeOf(s), ""); err != nil {
+		return "", fmt.Errorf("turn the gate of tenant %s on cluster %s: %w", tenant, c.Name, err)
+	}
+	return role, nil
 }
 
 // Current returns where the tenant's rows are on this cluster, as the cluster says; pgx.ErrNoRows where they are not on it.

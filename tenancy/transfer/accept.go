@@ -54,13 +54,7 @@ func (p *Porter) Accept(ctx context.Context, tenant string) error {
 		return err
 	}
 	defer free()
-	_, err = placeOf(ctx, w.from, w.fromSchema)
-	if err == nil {
-		err = drop(ctx, w.from, w.fromSchema)
-	} else if errors.Is(err, pgx.ErrNoRows) {
-		err = nil // a killed Accept had come this far
-	}
-	if err == nil {
+	if err = drop(ctx, w.from, w.fromSchema); err == nil {
 		_, err = p.fleet.Main().Owner().Exec(ctx, "delete from central.transfers where tenant_id = $1 and id = $2", w.tenant, w.id)
 	}
 	if err != nil {
@@ -104,24 +98,16 @@ func (p *Porter) undo(ctx context.Context, w *work) error {
 	if err := p.step("undoing"); err != nil {
 		return err
 	}
-	if err := p.flip(ctx, w, func(tx pgx.Tx, status tenancy.Status) error { return exchange(ctx, tx, w, status) }); err != nil {
+	if err := p.flip(ctx, w, func(tx pgx.Tx, status tenancy.Status) (string, error) { return exchange(ctx, tx, w, status) }); err != nil {
 		return err
 	}
 	return p.settle(ctx, w)
 }
 
 // exchange retires the schema that the tenant has and gives it the other, on one cluster.
-func exchange(ctx context.Context, tx pgx.Tx, w *work, status tenancy.Status) error {
-	old, err := placeIn(ctx, tx, w.from, w.fromSchema)
-	if err != nil {
-		return err
+func exchange(ctx context.Context, tx pgx.Tx, w *work, status tenancy.Status) (role string, err error) {
+	if err := retire(ctx, tx, w.from, w.tenant, w.fromSchema); err != nil {
+		return "", err
 	}
-	if err := retire(ctx, tx, w.from, old); err != nil {
-		return err
-	}
-	next, err := placeIn(ctx, tx, w.to, w.toSchema)
-	if err != nil {
-		return err
-	}
-	return promote(ctx, tx, w.to, next, opens(status))
+	return promote(ctx, tx, w.to, w.tenant, w.toSchema, status)
 }

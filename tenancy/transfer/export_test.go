@@ -1,8 +1,11 @@
 package transfer
 
 import (
+	"context"
 	"io"
 	"syscall"
+
+	"github.com/google/uuid"
 )
 
 // ErrKilled, returned by a step, ends the work there and leaves everything as a kill would.
@@ -10,6 +13,9 @@ var ErrKilled = errKilled
 
 // Step calls between the steps of its work.
 func (p *Porter) Step(between func(name string) error) { p.step = between }
+
+// HealTenant is Heal for one tenant, where tests of others are at work.
+func (p *Porter) HealTenant(ctx context.Context, tenant uuid.UUID) error { return p.heal(ctx, tenant) }
 
 // FillDisk lets the disk be full after so many bytes of an archive.
 func (p *Porter) FillDisk(after int) {

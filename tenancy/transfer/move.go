@@ -91,7 +91,7 @@ func (p *Porter) move(ctx context.Context, w *work, moved *Moved, report Report)
 
 	report(Progress{Step: "lock"})
 	begun := time.Now()
-	if err := p.shut(ctx, w, old); err != nil {
+	if err := p.shut(ctx, w); err != nil {
 		return err
 	}
 	if err := p.step("shut"); err != nil {
@@ -107,11 +107,11 @@ func (p *Porter) move(ctx context.Context, w *work, moved *Moved, report Report)
 		return err
 	}
 	report(Progress{Step: "switch", Rows: moved.Rows, Bytes: moved.Bytes})
-	err = p.flip(ctx, w, func(tx pgx.Tx, status tenancy.Status) error {
+	err = p.flip(ctx, w, func(tx pgx.Tx, status tenancy.Status) (string, error) {
 		if w.from == w.to {
 			return exchange(ctx, tx, w, status)
 		}
-		return promote(ctx, tx, w.to, shadow, opens(status))
+		return promote(ctx, tx, w.to, w.tenant, shadow.Schema, status)
 	})
 	if err != nil {
 		return err
@@ -125,7 +125,7 @@ func (p *Porter) move(ctx context.Context, w *work, moved *Moved, report Report)
 }
 
 // shut puts the tenant under maintenance, where it can be entered, and shuts the gate: from then on Postgres refuses every entry.
-func (p *Porter) shut(ctx context.Context, w *work, old fleet.Place) error {
+func (p *Porter) shut(ctx context.Context, w *work) error {
 	return pgx.BeginFunc(ctx, p.fleet.Main().Owner(), func(tx pgx.Tx) error {
 		t, err := read(ctx, tx, "id = $1 for update", w.tenant)
 		if err != nil {
@@ -134,9 +134,8 @@ func (p *Porter) shut(ctx context.Context, w *work, old fleet.Place) error {
 		if t.cluster != w.from.Name || t.schema != w.fromSchema {
 			return Busy
 		}
-		if opens(t.status) {
-			_, err := tx.Exec(ctx, "update central.tenants set status = 'maintenance', status_reason = $2, status_changed_at = now(), updated_at = now() where id = $1", w.tenant, reason)
-			if err != nil {
+		if t.status == tenancy.Active || t.status == tenancy.ReadOnly {
+			if err := setStatus(ctx, tx, w.tenant, tenancy.Maintenance, reason); err != nil {
 				return err
 			}
 			tag, err := tx.Exec(ctx, "update central.transfers set status_before = $3, updated_at = now() where tenant_id = $1 and id = $2 and phase = 'running'", w.tenant, w.id, t.status)
@@ -145,10 +144,7 @@ func (p *Porter) shut(ctx context.Context, w *work, old fleet.Place) error {
 			}
 		}
 		gate := func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, w.from.Gate(old, false)); err != nil {
-				return err
-			}
-			_, err := tx.Exec(ctx, "update tenancy.schemas set is_open = false where schema_name = $1", old.Schema)
+			_, err := w.from.Turn(ctx, tx, w.tenant, tenancy.Maintenance)
 			return err
 		}
 		if w.from == p.fleet.Main() {

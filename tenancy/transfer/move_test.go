@@ -73,23 +73,35 @@ func TestMove(t *testing.T) {
 		}
 	})
 
-	t.Run("a tenant keeps its status", func(t *testing.T) {
+	t.Run("a tenant keeps its status, and its gate with it, also where the move is killed", func(t *testing.T) {
 		t.Parallel()
-		for _, status := range []string{"suspended", "maintenance", "archived", "read_only"} {
-			slug := "tetap-" + strings.ReplaceAll(status, "_", "-")
+		p, _ := w.process(t, w.config)
+		for _, action := range []fleet.Action{fleet.Suspend, fleet.Maintenance, fleet.Archive, fleet.ReadOnly} {
+			slug := "tetap-" + string(action)
 			id := w.tenant(t, slug)
-			if status == "read_only" {
-				w.exec(t, "main", "update central.tenants set status = $2 where slug = $1", slug, status)
-			} else {
-				w.shut(t, slug, status)
-			}
-			if _, err := w.Move(t.Context(), slug, "timur", quiet); err != nil {
+			if err := w.Change(t.Context(), id, action, fleet.Order{By: "test"}); err != nil {
 				t.Fatal(err)
 			}
-			if _, _, now := w.place(t, slug); now != status {
-				t.Errorf("%s is now %s", status, now)
+			_, _, status := w.place(t, slug)
+			p.Step(killedAt("copied"))
+			if _, err := p.Move(t.Context(), slug, "timur", quiet); !errors.Is(err, transfer.ErrKilled) {
+				t.Fatal(err)
 			}
-			w.consistent(t, slug, id, 1)
+			w.exec(t, "timur", "update tenancy.schemas set created_at = now() - interval '2 hours' where tenant_id = '"+id.String()+"'")
+			if n, err := w.Sweep(t.Context()); n != 0 || err != nil {
+				t.Errorf("%d schemas swept that are being filled (%v)", n, err)
+			}
+			if err := w.HealTenant(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+			w.consistent(t, slug, id, 0)
+			for _, to := range []string{"timur", "sebar", "main"} {
+				w.moved(t, slug, to)
+				if _, _, now := w.place(t, slug); now != status {
+					t.Errorf("%s is now %s", status, now)
+				}
+				w.consistent(t, slug, id, 0)
+			}
 		}
 	})
 
@@ -99,7 +111,7 @@ func TestMove(t *testing.T) {
 		p, _ := w.process(t, w.config)
 		p.Step(func(step string) error {
 			if step == "copied" {
-				w.exec(t, "main", "update central.tenants set status = 'suspended', status_reason = 'unpaid' where slug = 'ditengah'")
+				return w.Change(t.Context(), id, fleet.Suspend, fleet.Order{By: "test", Reason: "unpaid"})
 			}
 			return nil
 		})

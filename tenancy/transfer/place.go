@@ -2,11 +2,14 @@ package transfer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"garment.id/homecore/tenancy"
 	"garment.id/homecore/tenancy/fleet"
 )
 
@@ -27,25 +30,32 @@ func scanPlace(ctx context.Context, q querier, c *fleet.Cluster, schema, lock st
 	return p, err
 }
 
-// retire shuts a place and takes it from its tenant. It may be repeated.
-func retire(ctx context.Context, tx pgx.Tx, c *fleet.Cluster, p fleet.Place) error {
-	if _, err := tx.Exec(ctx, c.Gate(p, false)); err != nil {
-		return fmt.Errorf("shut schema %s: %w", p.Schema, err)
+// retire shuts a schema and takes it from its tenant. It may be repeated.
+func retire(ctx context.Context, tx pgx.Tx, c *fleet.Cluster, tenant uuid.UUID, schema string) error {
+	var state string
+	err := tx.QueryRow(ctx, "select state from tenancy.schemas where schema_name = $1 for update", schema).Scan(&state)
+	if err != nil {
+		return fmt.Errorf("retire schema %s: %w", schema, err)
 	}
-	_, err := tx.Exec(ctx, "update tenancy.schemas set state = 'retired', is_open = false where schema_name = $1", p.Schema)
+	if state == "dropping" {
+		return nil
+	}
+	if state == "current" {
+		if _, err := c.Turn(ctx, tx, tenant, tenancy.Maintenance); err != nil {
+			return err
+		}
+	}
+	_, err = tx.Exec(ctx, "update tenancy.schemas set state = 'retired' where schema_name = $1", schema)
 	return err
 }
 
-// promote makes a place the tenant's. It may be repeated.
-func promote(ctx context.Context, tx pgx.Tx, c *fleet.Cluster, p fleet.Place, open bool) error {
-	tag, err := tx.Exec(ctx, "update tenancy.schemas set state = 'current', is_open = $2 where schema_name = $1 and state <> 'dropping'", p.Schema, open)
+// promote makes a schema the tenant's, open as the status wants it, and returns the role to enter it as. It may be repeated.
+func promote(ctx context.Context, tx pgx.Tx, c *fleet.Cluster, tenant uuid.UUID, schema string, status tenancy.Status) (role string, err error) {
+	tag, err := tx.Exec(ctx, "update tenancy.schemas set state = 'current' where schema_name = $1 and tenant_id = $2 and state <> 'dropping'", schema, tenant)
 	if err := once(tag.RowsAffected(), err); err != nil {
-		return err
+		return "", fmt.Errorf("promote schema %s: %w", schema, err)
 	}
-	if _, err := tx.Exec(ctx, c.Gate(p, open)); err != nil {
-		return fmt.Errorf("open schema %s: %w", p.Schema, err)
-	}
-	return nil
+	return c.Turn(ctx, tx, tenant, status)
 }
 
 // relations names tables and sequences of a schema, quoted and qualified.
@@ -92,24 +102,15 @@ func thaw(ctx context.Context, c *fleet.Cluster, schema string) error {
 // drop drops a schema with its role and its rows of the ledger. It may be repeated.
 func drop(ctx context.Context, c *fleet.Cluster, schema string) error {
 	p, err := placeOf(ctx, c, schema)
-	if err != nil {
-		return fmt.Errorf("drop schema %s: %w", schema, err)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
 	}
-	err = pgx.BeginFunc(ctx, c.Owner(), func(tx pgx.Tx) error {
-		statements := []string{
-			"set local lock_timeout = '5s'", c.Gate(p, false), "drop schema if exists " + quote(p.Schema) + " cascade",
+	if err == nil {
+		var done bool
+		if done, err = c.DropPlace(ctx, p); err == nil && !done {
+			err = errors.New("another process is working on it")
 		}
-		if c.Kind != fleet.Citus {
-			statements = append(statements, "drop role if exists "+quote(p.Role)+", "+quote(p.Role+"_ro"))
-		}
-		for _, s := range statements {
-			if _, err := tx.Exec(ctx, s); err != nil {
-				return err
-			}
-		}
-		_, err := tx.Exec(ctx, "delete from tenancy.schemas where schema_name = $1", p.Schema)
-		return err
-	})
+	}
 	if err != nil {
 		return fmt.Errorf("drop schema %s: %w", schema, err)
 	}

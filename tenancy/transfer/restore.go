@@ -86,7 +86,7 @@ func (p *Porter) restore(ctx context.Context, w *work, m *Manifest, path string,
 		return err
 	}
 	report(Progress{Step: "switch", RowsTotal: m.Rows()})
-	if err := p.flip(ctx, w, func(tx pgx.Tx, status tenancy.Status) error { return exchange(ctx, tx, w, status) }); err != nil {
+	if err := p.flip(ctx, w, func(tx pgx.Tx, status tenancy.Status) (string, error) { return exchange(ctx, tx, w, status) }); err != nil {
 		return err
 	}
 	if err := p.step("flipped"); err != nil {

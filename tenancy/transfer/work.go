@@ -119,7 +119,7 @@ func once(affected int64, err error) error {
 
 // flip points the registry to the new schema. Both rows of the registry are locked before the cluster changes, so that nobody gives
 // the work up, or suspends the tenant, in between; and they commit after it: until then the old place is what counts.
-func (p *Porter) flip(ctx context.Context, w *work, change func(tx pgx.Tx, status tenancy.Status) error) error {
+func (p *Porter) flip(ctx context.Context, w *work, change func(tx pgx.Tx, status tenancy.Status) (role string, err error)) error {
 	return pgx.BeginFunc(ctx, p.fleet.Main().Owner(), func(tx pgx.Tx) error {
 		t, err := read(ctx, tx, "id = $1 for update", w.tenant)
 		if err != nil {
@@ -135,14 +135,16 @@ func (p *Porter) flip(ctx context.Context, w *work, change func(tx pgx.Tx, statu
 		if t.cluster != w.from.Name || t.schema != w.fromSchema {
 			return Busy
 		}
+		before := t.status
 		if t.status, err = p.statusAfter(ctx, tx, t); err != nil {
 			return err
 		}
 		if err := t.has(); err != nil {
 			return err
 		}
-		there := func(tx pgx.Tx) error {
-			if err := change(tx, t.status); err != nil {
+		var role string
+		there := func(tx pgx.Tx) (err error) {
+			if role, err = change(tx, t.status); err != nil {
 				return err
 			}
 			return p.step("changed")
@@ -165,10 +167,16 @@ func (p *Porter) flip(ctx context.Context, w *work, change func(tx pgx.Tx, statu
 		if err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, `update central.tenants set cluster = $2, schema_name = $3, role_name = $4, login_group = $5, schema_version = $6,
-				status_reason = case when status <> $7 then null else status_reason end,
-				status_changed_at = case when status <> $7 then now() else status_changed_at end, status = $7, updated_at = now()
-			where id = $1`, w.tenant, w.to.Name, place.Schema, place.Role, place.Group, place.Version, t.status); err != nil {
+		if before != t.status {
+			if err := setStatus(ctx, tx, w.tenant, t.status, ""); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.Exec(ctx, `update central.tenants set cluster = $2, schema_name = $3, role_name = $4, login_group = $5, schema_version = $6, updated_at = now()
+			where id = $1`, w.tenant, w.to.Name, place.Schema, role, place.Group, place.Version); err != nil {
+			return err
+		}
+		if err := record(ctx, tx, w, before, t.status); err != nil {
 			return err
 		}
 		_, err = tx.Exec(ctx, "update central.transfers set phase = 'flipped', status_before = null, updated_at = now() where tenant_id = $1", w.tenant)
@@ -190,8 +198,41 @@ func (p *Porter) statusAfter(ctx context.Context, tx pgx.Tx, t registered) (tena
 	return t.status, nil
 }
 
-// opens says whether a tenant of that status may be entered.
-func opens(s tenancy.Status) bool { return s == tenancy.Active || s == tenancy.ReadOnly }
+// setStatus is for the time of a move alone: it is no operator's doing, and leaves what undoing an archive returns to.
+func setStatus(ctx context.Context, tx pgx.Tx, tenant uuid.UUID, to tenancy.Status, why string) error {
+	_, err := tx.Exec(ctx, `update central.tenants set status = $2, status_reason = nullif($3, ''), retry_after = null, status_changed_at = now(),
+		version = version + 1, updated_at = now() where id = $1`, tenant, to, why)
+	return err
+}
+
+// record adds to the tenant's history what has been done.
+func record(ctx context.Context, tx pgx.Tx, w *work, from, to tenancy.Status) error {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return fmt.Errorf("make an id: %w", err)
+	}
+	detail := ""
+	if w.kind == "move" {
+		detail = w.from.Name + " → " + w.to.Name
+	}
+	_, err = tx.Exec(ctx, `insert into central.tenant_events (id, tenant_id, action, from_status, to_status, detail, by_whom) values ($1, $2, $3, $4, $5, $6, $7)`,
+		id, w.tenant, w.kind, from, to, detail, actor(ctx))
+	return err
+}
+
+type actorKey struct{}
+
+// By says in the tenants' history who has asked for what is done with the context.
+func By(ctx context.Context, who string) context.Context {
+	return context.WithValue(ctx, actorKey{}, who)
+}
+
+func actor(ctx context.Context) string {
+	if who, ok := ctx.Value(actorKey{}).(string); ok {
+		return who
+	}
+	return "unknown"
+}
 
 // settle brings the clusters to what the registry says, whether the work was done, failed or was cut off, and ends the work. It may
 // be repeated; it sets w.phase to done if the registry points to the new schema.
@@ -238,14 +279,10 @@ func (p *Porter) settle(ctx context.Context, w *work) error {
 // finish shuts the place that the tenant has left.
 func (p *Porter) finish(ctx context.Context, w *work) error {
 	err := pgx.BeginFunc(ctx, w.from.Owner(), func(tx pgx.Tx) error {
-		old, err := placeIn(ctx, tx, w.from, w.fromSchema)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return nil
-		}
-		if err != nil {
+		if err := retire(ctx, tx, w.from, w.tenant, w.fromSchema); !errors.Is(err, pgx.ErrNoRows) {
 			return err
 		}
-		return retire(ctx, tx, w.from, old)
+		return nil // dropped together with the tenant
 	})
 	if err != nil {
 		return err
@@ -278,12 +315,10 @@ func (p *Porter) goBack(ctx context.Context, w *work) error {
 		if err != nil {
 			return err
 		}
-		there := func(tx pgx.Tx) error {
-			place, err := placeIn(ctx, tx, w.from, w.fromSchema)
-			if err != nil {
-				return err
-			}
-			return promote(ctx, tx, w.from, place, opens(status))
+		var role string
+		there := func(tx pgx.Tx) (err error) {
+			role, err = promote(ctx, tx, w.from, w.tenant, w.fromSchema, status)
+			return err
 		}
 		if w.from == p.fleet.Main() {
 			err = there(tx)
@@ -294,9 +329,12 @@ func (p *Porter) goBack(ctx context.Context, w *work) error {
 			return err
 		}
 		if status != t.status {
-			if _, err := tx.Exec(ctx, "update central.tenants set status = $2, status_reason = null, status_changed_at = now(), updated_at = now() where id = $1", w.tenant, status); err != nil {
+			if err := setStatus(ctx, tx, w.tenant, status, ""); err != nil {
 				return err
 			}
+		}
+		if _, err := tx.Exec(ctx, "update central.tenants set role_name = $2 where id = $1 and role_name <> $2", w.tenant, role); err != nil {
+			return err
 		}
 		if w.kind == "undo" {
 			_, err = tx.Exec(ctx, `update central.transfers set phase = 'done', kind = 'restore', status_before = null, updated_at = now(),
@@ -319,14 +357,11 @@ func (p *Porter) returnTo(ctx context.Context, w *work) error {
 		return nil
 	}
 	return pgx.BeginFunc(ctx, w.to.Owner(), func(tx pgx.Tx) error {
-		place, err := placeIn(ctx, tx, w.to, w.toSchema)
+		err := retire(ctx, tx, w.to, w.tenant, w.toSchema)
 		if errors.Is(err, pgx.ErrNoRows) {
-			return nil
+			err = nil // dropped by an earlier attempt
 		}
-		if err != nil {
-			return err
-		}
-		if err := retire(ctx, tx, w.to, place); err != nil || w.to != w.from {
+		if err != nil || w.to != w.from {
 			return err
 		}
 		_, err = tx.Exec(ctx, "update tenancy.schemas set state = 'current' where schema_name = $1 and state <> 'current'", w.fromSchema)

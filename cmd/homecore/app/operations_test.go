@@ -75,7 +75,7 @@ func TestOperationsOnTenants(t *testing.T) {
 	op.Post(t, "/tenants/rapi-jahit/restore", map[string]any{"file": "../" + file}).WantField(t, "file")
 
 	op.Post(t, "/tenants/rapi-jahit/move", map[string]any{"cluster": "utara"}).WantField(t, "cluster")
-	op.Post(t, "/tenants/tidak-ada/export", nil).Want(t, http.StatusNotFound, "tenant.unknown")
+	op.Post(t, "/tenants/tidak-ada/export", nil).Want(t, http.StatusNotFound, "resource.not_found")
 	m.Person.Post(t, "/tenants/rapi-jahit/export", nil).Want(t, http.StatusForbidden, "access.denied")
 	m.Person.Get(t, "/operations").Want(t, http.StatusForbidden, "access.denied")
 	run(t, "move", map[string]any{"cluster": "timur"}, "done")

@@ -67,13 +67,13 @@ func operationOrder() keyset.Order[Operation] {
 	}
 }
 
-// begin writes an operation down and asks for it to be worked. It refuses with tenancy.Unknown, transfer.ClusterUnknown
+// begin writes an operation down and asks for it to be worked. It refuses with fault.ResourceNotFound, transfer.ClusterUnknown
 // and, where archives have no place, with NoExportDir.
 func (s *Service) begin(ctx context.Context, kind, tenant, by string, params operationParams) (*Operation, error) {
 	if s.ExportDir == "" && kind != opMove {
 		return nil, NoExportDir
 	}
-	t, err := s.named(ctx, tenant)
+	t, err := s.Find(ctx, tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -104,27 +104,11 @@ func (s *Service) begin(ctx context.Context, kind, tenant, by string, params ope
 	return o, err
 }
 
-// named finds a tenant by slug or id.
-func (s *Service) named(ctx context.Context, tenant string) (tenancy.Tenant, error) {
-	where := "slug = ? and status <> 'dropped'"
-	if _, err := uuid.Parse(tenant); err == nil {
-		where = "id = ?::uuid and status <> 'dropped'"
-	}
-	t, err := gorm.G[tenancy.Tenant](s.DB.Gorm(ctx)).Where(where, tenant).Take(ctx)
-	if errors.Is(err, gorm.ErrRecordNotFound) {
-		return t, tenancy.Unknown
-	}
-	if err != nil {
-		return t, fmt.Errorf("look for tenant %s: %w", tenant, err)
-	}
-	return t, nil
-}
-
 // Operations returns operations, the newest first, of one tenant where it is named.
 func (s *Service) Operations(ctx context.Context, tenant, status string, limit int, cursor, sort string) ([]Operation, string, error) {
 	q := s.DB.Gorm(ctx).Model(&Operation{})
 	if tenant != "" {
-		t, err := s.named(ctx, tenant)
+		t, err := s.Find(ctx, tenant)
 		if err != nil {
 			return nil, "", err
 		}
@@ -233,6 +217,7 @@ func (s *Service) beat(ctx context.Context, id, me uuid.UUID, p transfer.Progres
 }
 
 func (s *Service) perform(ctx context.Context, o *Operation, report transfer.Report) (*operationResult, error) {
+	ctx = transfer.By(ctx, o.RequestedBy)
 	tenant, file := o.TenantID.String(), filepath.Join(s.ExportDir, filepath.Base(o.Params.File))
 	switch o.Kind {
 	case opExport:

@@ -6,6 +6,7 @@ import (
 	"github.com/google/uuid"
 
 	"garment.id/homecore/platform/api"
+	"garment.id/homecore/tenancy/transfer"
 )
 
 func (s *Service) operationRoutes(r *api.Router) {
@@ -61,19 +62,15 @@ func (s *Service) accepted(ctx context.Context, kind, tenant string, params oper
 	return api.Accepted(o), nil
 }
 
-type transferInput struct {
-	Tenant string `path:"tenant" maxLength:"80" doc:"Its slug or its id."`
-}
-
-func (s *Service) handleAccept(ctx context.Context, in *transferInput) (*api.Data[struct{}], error) {
-	if err := s.Transfers.Accept(ctx, in.Tenant); err != nil {
+func (s *Service) handleAccept(ctx context.Context, in *Which) (*api.Data[struct{}], error) {
+	if err := s.Transfers.Accept(transfer.By(ctx, api.MustPrincipal(ctx).UserID.String()), in.Tenant); err != nil {
 		return nil, err
 	}
 	return api.Done(), nil
 }
 
-func (s *Service) handleUndo(ctx context.Context, in *transferInput) (*api.Data[struct{}], error) {
-	if err := s.Transfers.Undo(ctx, in.Tenant); err != nil {
+func (s *Service) handleUndo(ctx context.Context, in *Which) (*api.Data[struct{}], error) {
+	if err := s.Transfers.Undo(transfer.By(ctx, api.MustPrincipal(ctx).UserID.String()), in.Tenant); err != nil {
 		return nil, err
 	}
 	return api.Done(), nil
