@@ -372,7 +372,7 @@ func TestCopyTo(t *testing.T) {
 					}
 				}
 			})
-			if n := wire.conns.Load() - dialed; n > 2 { // one of Listen, and a spare one where the machine is slow
+			if n := wire.conns.Load() - dialed; n > 1 { // one of Listen
 				t.Errorf("%d connections were made", n)
 			}
 		})
