@@ -40,7 +40,7 @@ func TestReadmeTour(t *testing.T) {
 	for _, s := range steps {
 		script.WriteString(strings.ReplaceAll(s.command, readmeAddress, address) + "\necho '" + mark + "'\n")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	shell := exec.CommandContext(ctx, "bash", "-s")
 	shell.Stdin = strings.NewReader(script.String())

@@ -98,14 +98,14 @@ func TestBody(t *testing.T) {
 
 func TestBodyTimeout(t *testing.T) {
 	t.Parallel()
-	const patience = 50 * time.Millisecond
+	const patience = 500 * time.Millisecond
 	e := newEdge(t, func(c *api.Config) { c.BodyTimeout = patience })
 	api.Post(e.Router, "/long", func(ctx context.Context, _ *draftInput) (*api.Data[order], error) {
 		// The promise is about time passing, so that time has to pass.
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(4 * patience):
+		case <-time.After(2 * patience):
 			return api.OK(order{}), nil
 		}
 	}, "central.long", api.Public)

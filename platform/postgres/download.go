@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	embedded "github.com/fergusstrange/embedded-postgres"
@@ -106,8 +108,15 @@ func cacheDir(o Options) (string, error) {
 	return filepath.Join(dir, "homecore"), nil
 }
 
-// freePort returns a port that nobody listens on at this moment.
+// freePort returns a port that nobody listens on at this moment, if it can from below those that systems hand out by
+// themselves, to listeners and to every outgoing connection: one of these would not stay free while a server is stopped.
 func freePort() (int, error) {
+	for range 20 {
+		port := 20000 + rand.N(12768) //nolint:gosec // any will do
+		if l, err := net.Listen("tcp4", "127.0.0.1:"+strconv.Itoa(port)); err == nil {
+			return port, l.Close()
+		}
+	}
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		return 0, fmt.Errorf("find a free port: %w", err)

@@ -302,7 +302,7 @@ func TestMoveGivenUpByAnother(t *testing.T) {
 		}
 		// As if the connection that holds the tenant had been lost.
 		w.exec(t, "main", "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())")
-		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 			if n, err := w.Porter.Heal(t.Context()); err != nil || n > 0 {
 				return err
 			}

@@ -528,7 +528,7 @@ func TestManyOnboardings(t *testing.T) {
 	wait.Wait()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(time.Minute); ask[int](t, a, "select count(*) from central.tenants where status = 'active'") < n; <-tick.C {
+	for deadline := time.Now().Add(3 * time.Minute); ask[int](t, a, "select count(*) from central.tenants where status = 'active'") < n; <-tick.C {
 		if time.Now().After(deadline) {
 			t.Fatal("they do not all become active")
 		}

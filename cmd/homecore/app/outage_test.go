@@ -131,7 +131,7 @@ func serve(t testing.TB, database string) *apptest.App {
 	t.Cleanup(func() {
 		front.CloseClientConnections()
 		front.Close()
-		stopping, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		stopping, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := built.Runner.Stop(stopping); err != nil {
 			t.Errorf("stop the jobs: %v", err)

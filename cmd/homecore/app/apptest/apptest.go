@@ -273,7 +273,7 @@ func Until(t testing.TB, what string, reached func() bool) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(10 * time.Second); !reached(); <-tick.C {
+	for deadline := time.Now().Add(time.Minute); !reached(); <-tick.C {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain: %s", what)
 		}
