@@ -32,7 +32,7 @@ type tenantsCommand struct {
 	Drop        tenantsDrop        `cmd:"" help:"Shut a tenant now, and drop its data after a time of grace."`
 	Undrop      tenantsUndrop      `cmd:"" help:"Undo a drop in its time of grace."`
 	Rename      tenantsRename      `cmd:"" help:"Give a tenant another slug or name. No data moves."`
-	Heal        tenantsHeal        `cmd:"" help:"Put right what differs between the registry and the clusters. A job does so by itself."`
+	Heal        tenantsHeal        `cmd:"" help:"Put right what crashes left: restores and moves that were cut off, and what differs between the registry and the clusters. A job does so by itself."`
 	Reap        tenantsReap        `cmd:"" help:"Drop what nobody needs any more, drops whose time has come among it. A job does so by itself."`
 	Domains     domainsCommand     `cmd:"" help:"Names that a tenant brings along."`
 	Export      tenantsExport      `cmd:"" help:"Write all rows of a tenant to an archive, as they are at one moment."`
@@ -415,14 +415,14 @@ func (h *tenantsHeal) Run(c *console) error {
 		return err
 	}
 	defer done()
-	healed, err := s.Fleet.Heal(c.ctx)
+	healed, err := s.Heal(c.ctx)
 	if h.JSON {
-		return errors.Join(err, printJSON(c.out, map[string]any{"healed": append([]string{}, healed...)}))
+		return errors.Join(err, printJSON(c.out, healed))
 	}
-	for _, slug := range healed {
-		fmt.Fprintf(c.out, "healed   %s\n", slug)
+	for _, slug := range healed.Tenants {
+		fmt.Fprintf(c.out, "healed     %s\n", slug)
 	}
-	fmt.Fprintf(c.out, "tenants  %d healed\n", len(healed))
+	fmt.Fprintf(c.out, "tenants    %d healed\ntransfers  %d put right\n", len(healed.Tenants), healed.Transfers)
 	return err
 }
 

@@ -56,7 +56,8 @@ func (t registered) align(ctx context.Context, tx pgx.Tx, c *Cluster, there pgx.
 
 // Heal compares what the registry says of each tenant with what its cluster has, and puts right what differs: what a crash left
 // between the two, or somebody at psql. It returns the slugs of those it put right. A cluster that is away does not keep the
-// others from being healed.
+// others from being healed. It knows nothing of restores and moves: what was cut off of those transfer.Porter.Heal puts right, which
+// decides where the tenant is.
 func (f *Fleet) Heal(ctx context.Context) (healed []string, err error) {
 	for _, c := range f.Clusters() {
 		unlike, wrong := f.unlike(ctx, c)

@@ -389,7 +389,8 @@ func (p *Porter) dropMade(ctx context.Context, w *work) error {
 }
 
 // Heal puts right what crashes have left of restores and moves, for every tenant on which nobody is working now, and returns how
-// many there were. It may be run at any time, by any number of processes.
+// many there were. It may be run at any time, by any number of processes. Everything else that a crash can leave is for
+// fleet.Fleet.Heal, which takes the place that the registry names as given.
 func (p *Porter) Heal(ctx context.Context) (healed int, err error) {
 	rows, err := p.fleet.Main().Owner().Query(ctx, "select tenant_id from central.transfers where phase <> 'done' order by updated_at")
 	if err != nil {

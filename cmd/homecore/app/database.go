@@ -22,6 +22,7 @@ import (
 	"garment.id/homecore/tenancy"
 	"garment.id/homecore/tenancy/fleet"
 	"garment.id/homecore/tenancy/migrate"
+	"garment.id/homecore/tenancy/transfer"
 )
 
 // rolePassword derives the password of a login role from the secret: none is stored anywhere.
@@ -270,7 +271,7 @@ func Tenants(ctx context.Context, c Config, log *slog.Logger) (_ *tenants.Servic
 		return nil, nil, err
 	}
 	return tenants.New(tenants.Deps{
-		DB: db, Queue: queue, Fleet: f, Registry: nothingKnown{}, Directory: tenants.NewDirectory(db, c.Origin()), Clock: time.Now, Log: log,
+		DB: db, Queue: queue, Fleet: f, Transfers: transfer.New(f, log), Registry: nothingKnown{}, Directory: tenants.NewDirectory(db, c.Origin()), Clock: time.Now, Log: log,
 		RequireVerified: func(context.Context, uuid.UUID) error { return nil }, // who has the database need not ask
 	}), func() { db.Close(); closeFleet() }, nil
 }

@@ -107,7 +107,7 @@ func (w *reapWorker) Work(ctx context.Context, _ *river.Job[reap]) error {
 	return err
 }
 
-// heal puts right what a crash left between the registry and a cluster.
+// heal puts right what a crash left: see Service.Heal.
 type heal struct{}
 
 func (heal) Kind() string                 { return "tenants.heal" }
@@ -119,9 +119,12 @@ type healWorker struct {
 }
 
 func (w *healWorker) Work(ctx context.Context, _ *river.Job[heal]) error {
-	healed, err := w.s.Fleet.Heal(ctx)
-	if len(healed) > 0 {
-		w.s.Log.WarnContext(ctx, "the registry and the clusters did not say the same", "tenants", healed)
+	healed, err := w.s.Heal(ctx)
+	if len(healed.Tenants) > 0 {
+		w.s.Log.WarnContext(ctx, "the registry and the clusters did not say the same", "tenants", healed.Tenants)
+	}
+	if healed.Transfers > 0 {
+		w.s.Log.WarnContext(ctx, "interrupted transfers put right", "tenants", healed.Transfers)
 	}
 	return err
 }

@@ -337,6 +337,7 @@ func (w *settleWorker) Work(ctx context.Context, _ *river.Job[settle]) error {
 			return err
 		}
 	}
+	// Not left to heal, which comes by seldom: the tenant may be shut.
 	healed, err := w.s.Transfers.Heal(ctx)
 	if healed > 0 {
 		w.s.Log.WarnContext(ctx, "interrupted transfers put right", "tenants", healed)

@@ -142,6 +142,23 @@ func (s *Service) record(ctx context.Context, tenant uuid.UUID, action string, f
 	return nil
 }
 
+// Healed is what Heal has put right.
+type Healed struct {
+	Tenants   []string `json:"healed"`    // slugs of those of which registry and cluster did not say the same
+	Transfers int      `json:"transfers"` // restores and moves that were cut off
+}
+
+// Heal puts right whatever a crash has left: first restores and moves that were cut off, whose tenants are between two places and
+// may be shut; then tenants of which the registry and the cluster do not say the same. It may be repeated, and run by several
+// at once.
+func (s *Service) Heal(ctx context.Context) (h Healed, err error) {
+	h.Tenants = []string{}
+	h.Transfers, err = s.Transfers.Heal(ctx)
+	tenants, wrong := s.Fleet.Heal(ctx)
+	h.Tenants = append(h.Tenants, tenants...)
+	return h, errors.Join(err, wrong)
+}
+
 // Reaped is what Reap did away with.
 type Reaped struct {
 	Abandoned int `json:"abandoned"` // tenants whose onboarding had failed
