@@ -101,7 +101,7 @@ func parse(args []string) (o options, err error) {
 	flags.IntVar(&o.recycle, "recycle", 0, "tenants after which a connection of the tenancy driver is replaced (default: its own)")
 	list("phases", "reads,provisioning,onboarding,migrations", "what is measured at each size", texts(&o.phases))
 	flags.IntVar(&o.provisions, "provisions", provisions, "schemas made one at a time, for each comparison")
-	flags.IntVar(&o.migrationRounds, "migrations", 2, "rounds of migrations")
+	flags.IntVar(&o.migrationRounds, "migrations", 4, "rounds of migrations that count")
 	flags.BoolVar(&o.reportOnly, "report-only", false, "measures nothing: makes the page and its plots from the results of an earlier run")
 	list("tenants", sizes, "sizes of the world, growing", numbers(&o.sizes))
 	list("ways", strings.Join(ways, ","), "ways to compare", texts(&o.ways))
