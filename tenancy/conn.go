@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -62,8 +63,12 @@ type conn struct {
 
 	returned time.Time // when it last came back to its pool
 
-	served map[string]struct{} // schemas: each costs the backend memory that it keeps
+	served map[string]entry // by schema: each costs the backend memory that it keeps
 	limit  int
+
+	// mine is held by whoever uses the connection: a call of database/sql's (pooled is then true) or those whose reads travel together.
+	mine   sync.Mutex
+	pooled bool
 
 	lane *lane
 	held bool // a call that has returned still uses the connection: whoever hands it back releases the lane
@@ -148,7 +153,12 @@ func (c *conn) CheckNamedValue(v *driver.NamedValue) error {
 func (c *conn) IsValid() bool {
 	c.unhold()
 	c.returned = time.Now()
-	return c.usable() && len(c.served) < c.limit
+	fit := c.usable() && len(c.served) < c.limit
+	if c.pooled {
+		c.pooled = false
+		c.mine.Unlock()
+	}
+	return fit
 }
 
 // unhold releases the lane for a call that kept the connection beyond its return.
@@ -167,6 +177,8 @@ func (c *conn) usable() bool {
 // ResetSession discards a connection that the server has meanwhile closed, before anything is sent on it. One that was in use
 // a moment ago is not looked at: that takes a system call, and the moment after looking is as long.
 func (c *conn) ResetSession(ctx context.Context) error {
+	c.mine.Lock()
+	c.pooled = true
 	if !c.usable() || time.Since(c.returned) > lookAfter && !alive(ctx, c.pg) {
 		return driver.ErrBadConn
 	}
@@ -176,6 +188,13 @@ func (c *conn) ResetSession(ctx context.Context) error {
 const lookAfter = time.Millisecond
 
 func (c *conn) Close() error {
+	if !c.pooled {
+		c.mine.Lock() // after the reads that are travelling
+		c.pooled = true
+	}
+	if c.lane != nil {
+		c.lane.conn.CompareAndSwap(c, nil)
+	}
 	c.unhold()
 	c.unwatch()
 	ctx, cancel := context.WithTimeout(context.Background(), cancelLimit)

@@ -81,6 +81,9 @@ func Open(cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open gorm: %w", err), r.close())
 	}
+	if err := handle.Callback().Query().Replace("gorm:query", r.find); err != nil {
+		return nil, errors.Join(fmt.Errorf("open gorm: %w", err), r.close())
+	}
 	return &DB{router: r, gorm: handle}, nil
 }
 

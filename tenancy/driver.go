@@ -108,6 +108,11 @@ func (cn *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err // not a nil *conn, which would be no nil driver.Conn
 	}
+	c.mine.Lock()
+	c.pooled = true
+	if c.lane != nil && c.named {
+		c.lane.conn.Store(c)
+	}
 	return c, nil
 }
 
@@ -122,7 +127,7 @@ func (cn *connector) connect(ctx context.Context, config *pgx.ConnConfig) (*conn
 		named: cn.named,
 		stmts: newLRU[statementKey, *statement](cn.capacity),
 		known: cn.known, tracer: cn.tracer, lane: cn.lane, shared: cn.shared,
-		served: make(map[string]struct{}), limit: cn.tenants,
+		served: make(map[string]entry), limit: cn.tenants,
 		fixed:   make(map[string]*pgconn.StatementDescription),
 		watcher: ctxwatch.NewContextWatcher(cancelling(pc.PgConn())),
 	}

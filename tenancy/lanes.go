@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"hash/maphash"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,8 +33,15 @@ type lane struct {
 	group *group
 	db    *sql.DB
 	spare bool
+	conn  atomic.Pointer[conn] // what db holds, for those who hold the lane
+	// Of the reads that travel on it; theirs whose turn it is to read.
+	last       *ask
+	travelling int
+	size       int // of their arguments
+
 	// Guarded by group.mu.
 	holder  string // the schema of who holds it; empty: it is idle
+	brief   bool   // it is held for reads that are known to be quick
 	waiting queue  // of those at home here
 }
 
@@ -41,7 +49,9 @@ type lane struct {
 type waiter struct {
 	schema  string
 	home    *lane
-	granted chan *lane // of capacity one
+	granted chan *lane // of capacity one; nil: it has to come again, by itself
+	ask     *ask       // nil: it wants the lane for itself
+	sent    bool       // with others' reads: it is given the lane to read the answer
 }
 
 const (
@@ -74,17 +84,28 @@ func (g *group) home(schema string) int {
 
 // acquire returns a lane that is the caller's until released. It waits for at most limit: then ErrExhausted.
 func (g *group) acquire(ctx context.Context, schema string, limit time.Duration) (*lane, error) {
+	l, _, err := g.join(ctx, schema, nil, limit)
+	return l, err
+}
+
+// join is acquire for a read that may travel with others. If sent is true it has done so, and is to be answered by the lane; a nil lane
+// means that it has to come again with acquire.
+func (g *group) join(ctx context.Context, schema string, a *ask, limit time.Duration) (l *lane, sent bool, err error) {
 	g.mu.Lock()
-	home := g.home(schema)
-	if l := g.idle(home); l != nil {
-		g.take(l, schema)
-		g.mu.Unlock()
-		return l, nil
+	home := g.lanes[g.home(schema)]
+	if home.holder == "" || a == nil || !home.brief || home.waiting.size >= togetherQueue {
+		if l := g.idle(home); l != nil {
+			g.take(l, schema)
+			l.brief = a != nil
+			g.mu.Unlock()
+			return l, false, nil
+		}
 	}
-	w := &waiter{schema: schema, home: g.lanes[home], granted: make(chan *lane, 1)}
-	w.home.waiting.add(w)
+	w := &waiter{schema: schema, home: home, granted: make(chan *lane, 1), ask: a}
+	home.waiting.add(w)
 	g.mu.Unlock()
-	return g.wait(ctx, w, limit)
+	l, err = g.wait(ctx, w, limit)
+	return l, w.sent, err
 }
 
 func (g *group) wait(ctx context.Context, w *waiter, limit time.Duration) (*lane, error) {
@@ -101,17 +122,22 @@ func (g *group) wait(ctx context.Context, w *waiter, limit time.Duration) (*lane
 			return nil, g.leave(w, fmt.Errorf("wait for a connection: %w", context.Cause(ctx)))
 		case <-patience.C:
 			waited := time.Since(began)
-			if waited >= limit {
-				g.exhausted.Add(1)
-				return nil, g.leave(w, ErrExhausted)
-			}
 			g.mu.Lock()
+			if w.sent {
+				g.mu.Unlock()
+				patience.Reset(limit) // it waits for an answer, no longer for a connection
+				continue
+			}
 			if spare := g.lanes[len(g.lanes)-1]; spare.holder == "" && g.held[w.schema] == 0 && w.home.waiting.remove(w) {
 				g.take(spare, w.schema)
 				g.mu.Unlock()
 				return spare, nil
 			}
 			g.mu.Unlock()
+			if waited >= limit {
+				g.exhausted.Add(1)
+				return nil, g.leave(w, ErrExhausted)
+			}
 			patience.Reset(min(spareAfter, limit-waited))
 		}
 	}
@@ -120,20 +146,27 @@ func (g *group) wait(ctx context.Context, w *waiter, limit time.Duration) (*lane
 // leave gives up waiting. A lane that was granted meanwhile goes to the next.
 func (g *group) leave(w *waiter, err error) error {
 	g.mu.Lock()
-	waiting := w.home.waiting.remove(w)
+	waiting, sent := w.home.waiting.remove(w), w.sent
 	g.mu.Unlock()
-	if !waiting {
-		(<-w.granted).release()
+	switch {
+	case sent:
+		go w.drain()
+	case !waiting:
+		if l := <-w.granted; l != nil {
+			l.release()
+		}
 	}
 	return err
 }
 
 // idle returns the lane to use now: home, or else another one. The spare lane is for those who have waited. Nobody waits
 // while a lane is idle, so nobody is passed over.
-func (g *group) idle(home int) *lane {
-	regular := g.regular()
-	for i := range regular {
-		if l := regular[(home+i)%len(regular)]; l.holder == "" {
+func (g *group) idle(home *lane) *lane {
+	if home.holder == "" {
+		return home
+	}
+	for _, l := range g.regular() {
+		if l.holder == "" {
 			return l
 		}
 	}
@@ -147,6 +180,13 @@ func (g *group) take(l *lane, schema string) {
 	g.held[schema]++
 }
 
+// linger says that the lane is held for more than a moment.
+func (l *lane) linger() {
+	l.group.mu.Lock()
+	l.brief = false
+	l.group.mu.Unlock()
+}
+
 // release hands the lane to whoever is next. Releasing an idle lane does nothing.
 func (l *lane) release() {
 	g := l.group
@@ -158,24 +198,26 @@ func (l *lane) release() {
 	if g.held[l.holder]--; g.held[l.holder] == 0 {
 		delete(g.held, l.holder)
 	}
-	l.holder = ""
+	l.holder, l.brief = "", false
 	if l.spare {
 		return // whoever has waited long enough takes it
 	}
 	w := l.waiting.next()
 	for _, other := range g.regular() {
-		if w == nil {
+		if w == nil && !other.brief { // there they wait for a moment, and are better off at home
 			w = other.waiting.next()
 		}
 	}
 	if w != nil {
 		g.take(l, w.schema)
+		l.brief = w.ask != nil
 		w.granted <- l
 	}
 }
 
 // queue is who waits, tenant by tenant: each turn goes to the tenant that has waited for its turn the longest.
 type queue struct {
+	size  int
 	turns []string // tenants with somebody waiting, next first
 	of    map[string][]*waiter
 }
@@ -188,6 +230,7 @@ func (q *queue) add(w *waiter) {
 		q.turns = append(q.turns, w.schema)
 	}
 	q.of[w.schema] = append(q.of[w.schema], w)
+	q.size++
 }
 
 func (q *queue) next() *waiter {
@@ -197,6 +240,7 @@ func (q *queue) next() *waiter {
 	schema := q.turns[0]
 	q.turns = q.turns[1:]
 	w := q.of[schema][0]
+	q.size--
 	if rest := q.of[schema][1:]; len(rest) > 0 {
 		q.of[schema] = rest
 		q.turns = append(q.turns, schema)
@@ -206,6 +250,30 @@ func (q *queue) next() *waiter {
 	return w
 }
 
+// together takes up to most of those whose reads may travel together, in turn.
+func (q *queue) together(most int) []*waiter {
+	var taken []*waiter
+	for i := 0; i < len(q.turns) && len(taken) < most; {
+		schema := q.turns[i]
+		w := q.of[schema][0]
+		if w.ask == nil {
+			i++
+			continue
+		}
+		w.sent = true
+		q.size--
+		taken = append(taken, w)
+		q.turns = slices.Delete(q.turns, i, i+1)
+		if rest := q.of[schema][1:]; len(rest) > 0 {
+			q.of[schema] = rest
+			q.turns = append(q.turns, schema)
+		} else {
+			delete(q.of, schema)
+		}
+	}
+	return taken
+}
+
 // remove reports whether w was still waiting.
 func (q *queue) remove(w *waiter) bool {
 	all := q.of[w.schema]
@@ -213,6 +281,7 @@ func (q *queue) remove(w *waiter) bool {
 		if other != w {
 			continue
 		}
+		q.size--
 		if len(all) > 1 {
 			q.of[w.schema] = append(all[:i:i], all[i+1:]...)
 			return true

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -59,7 +60,11 @@ func (c *conn) execute(cl *call, worthwhile bool) (*rows, error) {
 	if err := c.plan(cl, worthwhile); err != nil {
 		return nil, c.explain(cl.ctx, err)
 	}
+	began := time.Now()
 	r, err := c.send(cl)
+	if cl.stmt != nil {
+		cl.stmt.took.add(time.Since(began))
+	}
 	if err != nil && cl.assumed && suspicious(err) {
 		r, err = c.again(cl, err)
 	}
@@ -158,7 +163,7 @@ func (c *conn) receive(cl *call, p *pgconn.Pipeline, sent int, name string) (*ro
 		// Not known before it runs, as with FETCH. Cloned: the reader overwrites its own.
 		r.describe(newDescription(&pgconn.StatementDescription{Fields: slices.Clone(r.reader.FieldDescriptions())}), nil)
 	default:
-		r.description = cl.stmt.description
+		r.columnTypes = columnTypes{c.types, cl.stmt.description}
 		r.columns, r.decode = cl.stmt.reader(c.types)
 	}
 	c.open = r
@@ -195,12 +200,24 @@ func (c *conn) start(cl *call) (p *pgconn.Pipeline, sent int, err error) {
 	return p, sent + 1, nil
 }
 
+// entry is how a tenant is entered.
+type entry struct {
+	scope  Scope
+	params [][]byte
+	form   string
+}
+
 // enterAs makes ready what enters the tenant.
 func (c *conn) enterAs(s Scope) {
-	if c.entering != s {
-		c.entering, c.enter, c.form = s, s.enterParams(c.shared), c.enterSQL[s.enterForm()]
-		c.served[s.schema] = struct{}{}
+	if c.entering == s {
+		return
 	}
+	e, ok := c.served[s.schema]
+	if !ok || e.scope != s {
+		e = entry{scope: s, params: s.enterParams(c.shared), form: c.enterSQL[s.enterForm()]}
+		c.served[s.schema] = e
+	}
+	c.entering, c.enter, c.form = s, e.params, e.form
 }
 
 func (c *conn) sendFixed(p *pgconn.Pipeline, sql string, params [][]byte) {

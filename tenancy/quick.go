@@ -61,7 +61,7 @@ func (c *conn) exchange(cl *call) (*rows, error) {
 		return nil, c.broken
 	}
 	r := &c.reading
-	*r = rows{c: c, ctx: cl.ctx, quick: true, description: cl.stmt.description}
+	*r = rows{c: c, ctx: cl.ctx, quick: true, columnTypes: columnTypes{c.types, cl.stmt.description}}
 	r.columns, r.decode = cl.stmt.reader(c.types)
 	for range sent {
 		if err := c.answered(); err != nil {

@@ -3,7 +3,6 @@ package tenancy
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"time"
@@ -22,7 +21,7 @@ type router struct {
 	clusters map[string][]*group
 	renew    func(context.Context, Scope) (Scope, error)
 	wait     time.Duration
-	refused  *sql.DB // answers a call that gets no lane; see QueryRowContext
+	results  delivery
 }
 
 func newRouter(cfg Config) (*router, error) {
@@ -41,7 +40,7 @@ func newRouter(cfg Config) (*router, error) {
 		}
 		r.clusters[cluster.Name] = groups
 	}
-	r.refused = sql.OpenDB(refuser{})
+	r.results = newDelivery()
 	return r, nil
 }
 
@@ -134,26 +133,53 @@ func (r *router) exec(ctx context.Context, query string, args []any) (sql.Result
 }
 
 func (r *router) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	rows, err := r.query(ctx, query, args)
-	if err != nil {
-		if ctx, err = r.again(ctx, err); err == nil {
-			return r.query(ctx, query, args)
-		}
+	res, rows, err := r.ask(ctx, query, args)
+	if res != nil {
+		return r.results.rows(res)
 	}
 	return rows, err
 }
 
-func (r *router) query(ctx context.Context, query string, args []any) (*sql.Rows, error) {
-	l, err := r.lane(ctx)
+// read makes a read together with others, if that is what it can do; else it returns the lane, and the context, to make it with.
+func (r *router) read(ctx context.Context, query string, args []any) (*result, *lane, context.Context, error) {
+	scope, err := Current(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
-	rows, err := l.db.QueryContext(ctx, query, args...)
+	if err := ctx.Err(); err != nil {
+		return nil, nil, nil, err
+	}
+	g, err := r.group(scope)
 	if err != nil {
-		l.release()
-		return nil, err
+		return nil, nil, nil, err
 	}
-	return rows, nil // the driver releases the lane when the connection comes back
+	if !travels(query) {
+		l, err := g.acquire(ctx, scope.schema, r.wait)
+		return nil, l, ctx, err
+	}
+	a := &ask{ctx: ctx, scope: scope, key: statementKey{schema: scope.schema, version: scope.version, sql: query}, args: args}
+	l, sent, err := g.join(ctx, scope.schema, a, r.wait)
+	switch {
+	case err != nil:
+		return nil, nil, nil, err
+	case l == nil:
+	case sent || l.lead(a):
+		res, err := l.answer(a)
+		if !errors.Is(err, errAlone) {
+			return res, nil, nil, err
+		}
+	default:
+		l.linger()
+		return nil, l, ctx, nil
+	}
+	if l, err = g.acquire(ctx, scope.schema, r.wait); err != nil {
+		a.ended.call(Outcome{Err: err, Retried: true})
+		return nil, nil, nil, err
+	}
+	if a.ended != nil {
+		ctx = context.WithValue(ctx, begunKey{}, a.ended)
+	}
+	return nil, l, ctx, nil
 }
 
 func (r *router) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
@@ -164,8 +190,7 @@ func (r *router) QueryRowContext(ctx context.Context, query string, args ...any)
 			row, why = r.queryRow(again, query, args)
 		}
 		if row == nil {
-			// Only database/sql can make a *sql.Row that holds an error.
-			return r.refused.QueryRowContext(context.WithValue(ctx, whyKey{}, why), query, args...)
+			return r.results.refusal(why)
 		}
 	}
 	return row
@@ -173,9 +198,12 @@ func (r *router) QueryRowContext(ctx context.Context, query string, args ...any)
 
 // queryRow returns no row where there was no lane to ask on, or where the tenant could not be entered.
 func (r *router) queryRow(ctx context.Context, query string, args []any) (*sql.Row, error) {
-	l, err := r.lane(ctx)
+	res, l, ctx, err := r.read(ctx, query, args)
 	if err != nil {
 		return nil, err
+	}
+	if res != nil {
+		return r.results.row(res), nil
 	}
 	row := l.db.QueryRowContext(ctx, query, args...)
 	if err := row.Err(); err != nil {
@@ -201,22 +229,8 @@ func (r *router) all(do func(cluster string, group int, l *lane)) {
 func (r *router) close() error {
 	var errs []error
 	r.all(func(_ string, _ int, l *lane) { errs = append(errs, l.db.Close()) })
-	if r.refused != nil {
-		errs = append(errs, r.refused.Close())
+	if r.results.db != nil {
+		errs = append(errs, r.results.db.Close())
 	}
 	return errors.Join(errs...)
 }
-
-// refuser connects nowhere: asked to, it says what its context carries.
-type refuser struct{}
-
-type whyKey struct{}
-
-func (refuser) Connect(ctx context.Context) (driver.Conn, error) {
-	if why, ok := ctx.Value(whyKey{}).(error); ok {
-		return nil, why
-	}
-	return nil, ErrMisplaced
-}
-
-func (refuser) Driver() driver.Driver { return noDriver{} }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,7 +25,7 @@ type rows struct {
 	quick    bool     // sent by exchange: there is no pipeline
 	values   [][]byte // of the row that was read last
 
-	*description
+	columnTypes
 	columns []string
 	decode  []decoder
 
@@ -36,7 +37,7 @@ type rows struct {
 }
 
 func (r *rows) describe(d *description, formats []int16) {
-	r.description = d
+	r.columnTypes = columnTypes{r.c.types, d}
 	r.columns, r.decode = columnsOf(r.c.types, d.Fields, formats)
 }
 
@@ -111,15 +112,21 @@ func (r *rows) finish() error {
 	return r.err
 }
 
-// Columns returns the names of the columns.
-func (r *rows) Columns() []string { return r.columns }
+// Columns returns the names of the columns, which are the caller's: GORM may put others in their places.
+func (r *rows) Columns() []string { return slices.Clone(r.columns) }
 
 // Close discards the rows that were not read.
 func (r *rows) Close() error { return r.finish() }
 
+// columnTypes tells database/sql of the columns.
+type columnTypes struct {
+	types *pgtype.Map
+	*description
+}
+
 // ColumnTypeDatabaseTypeName returns PostgreSQL's name of the type, or its oid.
-func (r *rows) ColumnTypeDatabaseTypeName(i int) string {
-	if t, ok := r.c.types.TypeForOID(r.Fields[i].DataTypeOID); ok {
+func (r columnTypes) ColumnTypeDatabaseTypeName(i int) string {
+	if t, ok := r.types.TypeForOID(r.Fields[i].DataTypeOID); ok {
 		return strings.ToUpper(t.Name)
 	}
 	return strconv.FormatUint(uint64(r.Fields[i].DataTypeOID), 10)
@@ -128,7 +135,7 @@ func (r *rows) ColumnTypeDatabaseTypeName(i int) string {
 const varHeaderSize = 4 // PostgreSQL counts it in a type's modifier
 
 // ColumnTypeLength returns the declared length of texts and bytes.
-func (r *rows) ColumnTypeLength(i int) (int64, bool) {
+func (r columnTypes) ColumnTypeLength(i int) (int64, bool) {
 	switch field := r.Fields[i]; field.DataTypeOID {
 	case pgtype.TextOID, pgtype.ByteaOID:
 		return math.MaxInt64, true
@@ -144,7 +151,7 @@ func (r *rows) ColumnTypeLength(i int) (int64, bool) {
 }
 
 // ColumnTypePrecisionScale returns those of a numeric that declares them.
-func (r *rows) ColumnTypePrecisionScale(i int) (precision, scale int64, ok bool) {
+func (r columnTypes) ColumnTypePrecisionScale(i int) (precision, scale int64, ok bool) {
 	field := r.Fields[i]
 	if field.DataTypeOID != pgtype.NumericOID || field.TypeModifier < varHeaderSize {
 		return 0, 0, false
@@ -154,7 +161,7 @@ func (r *rows) ColumnTypePrecisionScale(i int) (precision, scale int64, ok bool)
 }
 
 // ColumnTypeScanType returns a Go type that holds the column's values.
-func (r *rows) ColumnTypeScanType(i int) reflect.Type {
+func (r columnTypes) ColumnTypeScanType(i int) reflect.Type {
 	switch r.Fields[i].DataTypeOID {
 	case pgtype.Float8OID, pgtype.NumericOID:
 		return reflect.TypeFor[float64]()

@@ -22,11 +22,14 @@ type statementKey struct {
 	sql     string
 }
 
-// description is what the server says of a statement: the types of its parameters and columns. It is immutable.
+// description is what the server says of a statement: the types of its parameters and columns. It does not change.
 type description struct {
 	pgconn.StatementDescription                              // without a name
 	params                      *pgconn.StatementDescription // its parameters alone
 	formats                     []int16                      // in which its columns are asked for
+
+	took     usualTime
+	decoders sync.Pool // of []decoder, each used by one result at a time
 }
 
 func newDescription(sd *pgconn.StatementDescription) *description {

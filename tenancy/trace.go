@@ -81,9 +81,17 @@ func (end EndOfStatement) call(o Outcome) {
 	}
 }
 
+// begunKey is where a context carries the end of a statement whose beginning was told already, when it was sent with others.
+type begunKey struct{}
+
 // traced is execute for someone who listens.
 func (c *conn) traced(cl *call, worthwhile bool) (*rows, error) {
-	end := c.tracer.Start(cl.ctx, Statement{Scope: cl.scope, SQL: cl.key.sql, InTx: c.tx != nil})
+	end, begun := cl.ctx.Value(begunKey{}).(EndOfStatement)
+	if begun {
+		cl.retried = true
+	} else {
+		end = c.tracer.Start(cl.ctx, Statement{Scope: cl.scope, SQL: cl.key.sql, InTx: c.tx != nil})
+	}
 	r, err := c.execute(cl, worthwhile)
 	ended := func(rows int64, err error) {
 		end.call(Outcome{Rows: rows, Parsed: cl.parsed, Retried: cl.retried, Err: err})

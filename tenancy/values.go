@@ -16,6 +16,9 @@ import (
 // encode turns args into what the parameters of d expect, as pgx does; and where pgx refuses, because say a number is
 // given for a text column, it lets the server read the argument as it would read a literal.
 func encode(b *pgx.ExtendedQueryBuilder, types *pgtype.Map, d *description, args []any) error {
+	if encodeCommon(b, d.params.ParamOIDs, args) {
+		return nil
+	}
 	err := b.Build(types, d.params, args)
 	if err == nil {
 		return nil
@@ -31,6 +34,52 @@ func encode(b *pgx.ExtendedQueryBuilder, types *pgtype.Map, d *description, args
 		return nil
 	}
 	return err
+}
+
+// encodeCommon reports whether all args are of the kinds that keys and limits are, which pgx takes several attempts at.
+func encodeCommon(b *pgx.ExtendedQueryBuilder, oids []uint32, args []any) bool {
+	if len(args) != len(oids) {
+		return false
+	}
+	b.ParamValues, b.ParamFormats, b.ResultFormats = b.ParamValues[:0], b.ParamFormats[:0], b.ResultFormats[:0]
+	for i, arg := range args {
+		var value []byte
+		format := int16(pgtype.BinaryFormatCode)
+		switch v := arg.(type) {
+		case uuid.UUID:
+			if oids[i] != pgtype.UUIDOID {
+				return false
+			}
+			value = v[:]
+		case string:
+			if oids[i] != pgtype.TextOID && oids[i] != pgtype.VarcharOID {
+				return false
+			}
+			value, format = []byte(v), pgtype.TextFormatCode
+		case int:
+			if oids[i] != pgtype.Int8OID {
+				return false
+			}
+			value = binary.BigEndian.AppendUint64(make([]byte, 0, 8), uint64(v)) //nolint:gosec // two's complement
+		case int64:
+			if oids[i] != pgtype.Int8OID {
+				return false
+			}
+			value = binary.BigEndian.AppendUint64(make([]byte, 0, 8), uint64(v)) //nolint:gosec // two's complement
+		case bool:
+			if oids[i] != pgtype.BoolOID {
+				return false
+			}
+			value = []byte{0}
+			if v {
+				value[0] = 1
+			}
+		default:
+			return false
+		}
+		b.ParamValues, b.ParamFormats = append(b.ParamValues, value), append(b.ParamFormats, format)
+	}
+	return true
 }
 
 // plain returns args as text whose type the server is left to find, if that means the same as encoding them by type. For
