@@ -151,13 +151,13 @@ func (c *conn) CheckNamedValue(v *driver.NamedValue) error {
 // IsValid is called when the connection comes back to its pool. It may stay there if it can serve another tenant, and has not
 // served so many that its backend's memory is better given back.
 func (c *conn) IsValid() bool {
-	c.unhold()
 	c.returned = time.Now()
 	fit := c.usable() && len(c.served) < c.limit
 	if c.pooled {
 		c.pooled = false
 		c.mine.Unlock()
 	}
+	c.unhold() // last: whoever gets the lane uses the connection at once
 	return fit
 }
 

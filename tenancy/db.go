@@ -25,7 +25,7 @@ type Config struct {
 	Renew func(ctx context.Context, old Scope) (Scope, error)
 
 	Wait       time.Duration // the longest a statement waits for a connection, 5 s unless given; then ErrExhausted
-	Statements int           // prepared statements kept per connection, 512 unless given
+	Statements int           // prepared statements kept per connection, 1,024 unless given
 	Tenants    int           // tenants a connection serves before it is replaced by a fresh one, 2,000 unless given
 	SlowQuery  time.Duration // statements slower than this are logged, without their values; 0 logs none
 	Tracer     Tracer        // told of every statement, if not nil
@@ -61,7 +61,7 @@ func Open(cfg Config) (*DB, error) {
 	if cfg.Statements < 0 || cfg.Tenants < 0 || cfg.Wait < 0 {
 		return nil, errors.New("tenancy: Config has a negative limit")
 	}
-	cfg.Statements = cmp.Or(cfg.Statements, 512)
+	cfg.Statements = cmp.Or(cfg.Statements, 1024)
 	cfg.Tenants = cmp.Or(cfg.Tenants, 2000)
 	cfg.Wait = cmp.Or(cfg.Wait, 5*time.Second)
 	if cfg.Logger == nil {

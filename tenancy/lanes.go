@@ -20,7 +20,8 @@ import (
 // never end, since what has begun cannot be moved: so there is a spare lane, opened when it is first needed, for those who
 // have waited for spareAfter while they hold nothing.
 type group struct {
-	lanes []*lane // the spare one is the last
+	lanes []*lane       // the spare one is the last
+	known *descriptions // of the cluster; nil: of nothing
 
 	mu   sync.Mutex
 	held map[string]int // lanes that a tenant holds, by schema
@@ -57,6 +58,8 @@ type waiter struct {
 const (
 	// spareAfter is how long a tenant that holds nothing waits before it may use the spare lane.
 	spareAfter = 25 * time.Millisecond
+	// spareLate is the same where it waits behind reads that usually take a moment: the machine is busy, rather than the lane.
+	spareLate = 10 * spareAfter
 	// spareIdle is how long a spare connection is kept when nobody needs it.
 	spareIdle = time.Minute
 )
@@ -128,7 +131,8 @@ func (g *group) wait(ctx context.Context, w *waiter, limit time.Duration) (*lane
 				patience.Reset(limit) // it waits for an answer, no longer for a connection
 				continue
 			}
-			if spare := g.lanes[len(g.lanes)-1]; spare.holder == "" && g.held[w.schema] == 0 && w.home.waiting.remove(w) {
+			if spare := g.lanes[len(g.lanes)-1]; spare.holder == "" && g.held[w.schema] == 0 &&
+				(!w.home.brief || waited > spareLate) && w.home.waiting.remove(w) {
 				g.take(spare, w.schema)
 				g.mu.Unlock()
 				return spare, nil
@@ -178,6 +182,12 @@ func (g *group) regular() []*lane { return g.lanes[:len(g.lanes)-1] }
 func (g *group) take(l *lane, schema string) {
 	l.holder = schema
 	g.held[schema]++
+}
+
+// quick says whether a statement is known to take a moment only, even if it has to be parsed first.
+func (g *group) quick(key statementKey) bool {
+	d := g.known.get(key)
+	return d != nil && d.took.usual() <= togetherLonger
 }
 
 // linger says that the lane is held for more than a moment.

@@ -62,8 +62,8 @@ func (c *conn) execute(cl *call, worthwhile bool) (*rows, error) {
 	}
 	began := time.Now()
 	r, err := c.send(cl)
-	if cl.stmt != nil {
-		cl.stmt.took.add(time.Since(began))
+	if r != nil && r.description != nil {
+		r.took.add(time.Since(began))
 	}
 	if err != nil && cl.assumed && suspicious(err) {
 		r, err = c.again(cl, err)

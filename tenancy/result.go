@@ -55,7 +55,9 @@ func (r *result) free() {
 	if r.description == nil {
 		return
 	}
-	r.decoders.Put(r.decode) //nolint:staticcheck // a slice's header is small beside what is saved
+	if r.decode != nil { // one that tells of its columns alone has none
+		r.decoders.Put(r.decode) //nolint:staticcheck // a slice's header is small beside what is saved
+	}
 	r.columnTypes, r.columns, r.decode = columnTypes{}, nil, nil
 	if cap(r.data) <= keptBytes {
 		results.Put(r)

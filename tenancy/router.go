@@ -34,9 +34,11 @@ func newRouter(cfg Config) (*router, error) {
 			if err != nil {
 				return nil, errors.Join(fmt.Errorf("configure group %d of cluster %q: %w", i, cluster.Name, err), r.close())
 			}
-			groups = append(groups, newGroup(cluster.Conns, func(_ *group, l *lane) *sql.DB {
+			g := newGroup(cluster.Conns, func(_ *group, l *lane) *sql.DB {
 				return sql.OpenDB(newConnector(config, cfg, cluster, known, l))
-			}))
+			})
+			g.known = known
+			groups = append(groups, g)
 		}
 		r.clusters[cluster.Name] = groups
 	}
@@ -169,7 +171,9 @@ func (r *router) read(ctx context.Context, query string, args []any) (*result, *
 			return res, nil, nil, err
 		}
 	default:
-		l.linger()
+		if !g.quick(a.key) {
+			l.linger()
+		}
 		return nil, l, ctx, nil
 	}
 	if l, err = g.acquire(ctx, scope.schema, r.wait); err != nil {

@@ -25,7 +25,7 @@ import (
 
 const (
 	togetherMost   = 16                   // reads in one go
-	togetherQueue  = 4                    // waiting at home: the next goes to another lane, if one is idle
+	togetherQueue  = 6                    // waiting at home: the next goes to another lane, if one is idle
 	togetherFew    = 2                    // of them left: those who wait by now are sent
 	togetherLonger = 5 * time.Millisecond // of a statement's usual time: it travels alone
 )

@@ -43,7 +43,7 @@ type Config struct {
 	CentralConns        int32         `env:"CENTRAL_CONNS" envDefault:"10"`                           // Connections to schema central in this process.
 	ClusterKind         string        `env:"CLUSTER_KIND" envDefault:"postgres"`                      // What the database is: postgres or citus; read only when it is first migrated.
 	TenantGroups        int           `env:"TENANT_GROUPS" envDefault:"8"`                            // Affinity groups of tenants; read only when the database is first migrated.
-	TenantConnsPerGroup int           `env:"TENANT_CONNS_PER_GROUP" envDefault:"2"`                   // Connections of each affinity group in this process.
+	TenantConnsPerGroup int           `env:"TENANT_CONNS_PER_GROUP" envDefault:"3"`                   // Connections of each affinity group in this process.
 	TenantPool          int           `env:"TENANT_POOL" envDefault:"8"`                              // Schemas kept ready for new tenants, on each cluster that accepts them; 0 turns it off.
 	ExportDir           string        `env:"EXPORT_DIR"`                                              // Folder for archives of tenants, which the API and the workers share.
 
