@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/binary"
+	"errors"
 	"math"
 	"time"
 
@@ -28,7 +29,7 @@ func (r *router) find(db *gorm.DB) {
 		return
 	}
 	var rows gorm.Rows
-	res, pooled, err := r.ask(db.Statement.Context, db.Statement.SQL.String(), db.Statement.Vars)
+	res, pooled, err := r.ask(db.Statement.Context, db.Statement.SQL.String(), db.Statement.Vars) //nolint:rowserrcheck // gorm.Scan does
 	switch {
 	case err != nil:
 		_ = db.AddError(err)
@@ -64,14 +65,9 @@ func (d *direct) ColumnTypes() ([]*sql.ColumnType, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer rows.Close() //nolint:errcheck // there are none
 	types, err := rows.ColumnTypes()
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	return types, err
+	return types, errors.Join(err, rows.Err())
 }
 
 // Next goes on to the next row.

@@ -391,7 +391,7 @@ func TestDriverCancellation(t *testing.T) {
 		go func() { w.untilSleeping(t, pid); cancel() }()
 		began := time.Now()
 		err := db.Gorm(ctx).Exec("select pg_sleep(60)").Error
-		if !errors.Is(err, context.Canceled) || time.Since(began) > 5*time.Second {
+		if !errors.Is(err, context.Canceled) || time.Since(began) > 30*time.Second {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
 		quiet(t)

@@ -392,7 +392,7 @@ func TestListenAndNotify(t *testing.T) {
 	defer b.Close()
 	next := func(t *testing.T, l *Listener, want string) {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if got, err := l.Next(ctx); err != nil || got != want {
 			t.Errorf("heard %q, %v, want %q", got, err, want)

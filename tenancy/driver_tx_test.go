@@ -253,7 +253,7 @@ func TestDriverLimitsOfTheScope(t *testing.T) {
 			t.Parallel()
 			db, wire := w.open(t, 1, options...)
 			limited, readOnly := w.scopes[0], w.scopes[0]
-			limited.timeout = 50 * time.Millisecond
+			limited.timeout = 500 * time.Millisecond
 			readOnly.readOnly = true
 			both := limited
 			both.readOnly = true

@@ -204,7 +204,7 @@ func TestSavepoints(t *testing.T) {
 				must(t, db.Tx(ctx, func(ctx context.Context) error {
 					must(t, set(db.Gorm(ctx), 1, 7))
 					must(t, db.Gorm(ctx).SavePoint("a").Error)
-					short, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+					short, cancel := context.WithTimeout(ctx, 300*time.Millisecond) // it must be under way by then
 					defer cancel()
 					if err := db.Gorm(short).Exec("select pg_sleep(60)").Error; !errors.Is(err, context.DeadlineExceeded) || state(err) != "57014" {
 						t.Error(err)
@@ -228,6 +228,8 @@ func TestStatementTimeoutIsNotTheCallersContext(t *testing.T) {
 	w := newWorld(t, 1, 1)
 	limited := w.scopes[0]
 	limited.timeout = 30 * time.Millisecond
+	patient := limited
+	patient.timeout = 400 * time.Millisecond
 	for name, options := range map[string][]func(*Config){"direct": nil, "behind a pooler": {pooler}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -250,13 +252,13 @@ func TestStatementTimeoutIsNotTheCallersContext(t *testing.T) {
 			_, err = db.CopyTo(ctx, "select pg_sleep(60)", new(strings.Builder))
 			only(t, err)
 			// Each statement of a transaction has all of the limit.
-			must(t, db.Tx(ctx, func(ctx context.Context) error {
+			must(t, db.Tx(With(t.Context(), newScope(patient)), func(ctx context.Context) error {
 				for range 4 {
-					must(t, db.Gorm(ctx).Exec("select pg_sleep(0.012)").Error)
+					must(t, db.Gorm(ctx).Exec("select pg_sleep(0.12)").Error)
 				}
 				return nil
 			}))
-			both, cancel := context.WithTimeout(With(t.Context(), w.scopes[0]), 30*time.Millisecond)
+			both, cancel := context.WithTimeout(With(t.Context(), w.scopes[0]), 300*time.Millisecond)
 			defer cancel()
 			if err := db.Gorm(both).Exec("select pg_sleep(60)").Error; !errors.Is(err, context.DeadlineExceeded) || state(err) != "57014" {
 				t.Errorf("the context's deadline: %v", err)

@@ -187,7 +187,7 @@ func (c *wireConn) SyscallConn() (syscall.RawConn, error) { return c.Conn.(sysca
 // until waits for a state.
 func until(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !done() {
 		if time.Now().After(deadline) {
 			t.Fatalf("still waiting until %s", what)
