@@ -38,7 +38,8 @@ type lane struct {
 	// Of the reads that travel on it; theirs whose turn it is to read.
 	last       *ask
 	travelling int
-	size       int // of their arguments
+	size       int          // of their arguments
+	turn       atomic.Int64 // when the one began to read whose turn it is, since epoch
 
 	// Guarded by group.mu.
 	holder  string // the schema of who holds it; empty: it is idle
@@ -126,16 +127,24 @@ func (g *group) wait(ctx context.Context, w *waiter, limit time.Duration) (*lane
 		case <-patience.C:
 			waited := time.Since(began)
 			g.mu.Lock()
-			if w.sent {
-				g.mu.Unlock()
-				patience.Reset(limit) // it waits for an answer, no longer for a connection
-				continue
+			if w.home.brief && w.home.stuck() {
+				w.home.brief = false
 			}
-			if spare := g.lanes[len(g.lanes)-1]; spare.holder == "" && g.held[w.schema] == 0 &&
-				(!w.home.brief || waited > spareLate) && w.home.waiting.remove(w) {
-				g.take(spare, w.schema)
+			switch {
+			case w.sent && w.home.brief:
 				g.mu.Unlock()
-				return spare, nil
+				patience.Reset(spareAfter)
+				continue
+			case w.sent:
+				g.mu.Unlock()
+				w.abandon()
+				return nil, nil
+			case !w.home.brief || waited > spareLate:
+				if l := g.elsewhere(w.schema, w.home); l != nil && w.home.waiting.remove(w) {
+					g.take(l, w.schema)
+					g.mu.Unlock()
+					return l, nil
+				}
 			}
 			g.mu.Unlock()
 			if waited >= limit {
@@ -154,7 +163,7 @@ func (g *group) leave(w *waiter, err error) error {
 	g.mu.Unlock()
 	switch {
 	case sent:
-		go w.drain()
+		w.abandon()
 	case !waiting:
 		if l := <-w.granted; l != nil {
 			l.release()
@@ -173,6 +182,17 @@ func (g *group) idle(home *lane) *lane {
 		if l.holder == "" {
 			return l
 		}
+	}
+	return nil
+}
+
+// elsewhere returns the lane for who has waited for home: any that is idle, or the spare one for who holds none.
+func (g *group) elsewhere(schema string, home *lane) *lane {
+	if l := g.idle(home); l != nil {
+		return l
+	}
+	if spare := g.lanes[len(g.lanes)-1]; spare.holder == "" && g.held[schema] == 0 {
+		return spare
 	}
 	return nil
 }

@@ -29,6 +29,7 @@ type description struct {
 	formats                     []int16                      // in which its columns are asked for
 
 	took     usualTime
+	pure     bool      // running it twice is as good as once; set when it is first shared
 	decoders sync.Pool // of []decoder, each used by one result at a time
 }
 
@@ -101,6 +102,7 @@ func (ds *descriptions) get(key statementKey) *description {
 }
 
 func (ds *descriptions) put(key statementKey, d *description) {
+	d.pure = isPure(key.sql)
 	if d.portable() {
 		key = key.anySchema()
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,13 +22,15 @@ import (
 // many. And since waiting at home has become cheap, a tenant's reads stay on its home lane, whose backend knows its tables.
 //
 // A statement that takes long would hold up those behind it, so only such as have been quick travel so, and only reads: a write
-// ends with a wait for the disk, which writes on several lanes have in common.
+// ends with a wait for the disk, which writes on several lanes have in common. One that waits for a lock all the same leaves those
+// behind it to find another lane after a moment. They are then executed twice, so only what changes nothing travels (isPure).
 
 const (
-	togetherMost   = 16                   // reads in one go
-	togetherQueue  = 6                    // waiting at home: the next goes to another lane, if one is idle
-	togetherFew    = 2                    // of them left: those who wait by now are sent
-	togetherLonger = 5 * time.Millisecond // of a statement's usual time: it travels alone
+	togetherMost   = 16                    // reads in one go
+	togetherStuck  = 50 * time.Millisecond // without an answer: those behind it go elsewhere
+	togetherQueue  = 6                     // waiting at home: the next goes to another lane, if one is idle
+	togetherFew    = 2                     // of them left: those who wait by now are sent
+	togetherLonger = 5 * time.Millisecond  // of a statement's usual time: it travels alone
 )
 
 // ask is a read that may travel with others.
@@ -42,7 +45,8 @@ type ask struct {
 	next  *waiter    // who reads after it; nil: the last
 	ended EndOfStatement
 
-	answered bool // by who read before it
+	gone     atomic.Bool // nobody waits for it any more
+	answered bool        // by who read before it
 	res      *result
 	err      error
 }
@@ -67,6 +71,7 @@ func (l *lane) lead(a *ask) bool {
 		return false
 	}
 	l.last, l.travelling, l.size = a, 1, a.size
+	l.turn.Store(int64(time.Since(epoch)))
 	l.board(c, true)
 	return true
 }
@@ -109,7 +114,7 @@ func (c *conn) fit(ctx context.Context) bool {
 // join queues a's read on the connection, if it is prepared there and quick.
 func (c *conn) join(a *ask) bool {
 	stmt, ok := c.stmts.get(a.key)
-	if !ok || stmt.took.usual() > togetherLonger || encode(&c.build, c.types, stmt.description, a.args) != nil {
+	if !ok || !stmt.pure || stmt.took.usual() > togetherLonger || encode(&c.build, c.types, stmt.description, a.args) != nil {
 		return false
 	}
 	a.stmt, a.size = stmt, 4*len(c.build.ParamValues)
@@ -159,6 +164,7 @@ func (l *lane) collect(c *conn, a *ask) {
 	if l.travelling <= togetherFew && c.broken == nil {
 		l.board(c, false) // lest the server run out of work while the answers are read
 	}
+	l.turn.Store(int64(time.Since(epoch)))
 	a.res, a.err = c.answer(a)
 	l.travelling--
 	l.size -= a.size
@@ -175,7 +181,11 @@ func (c *conn) answer(a *ask) (*result, error) {
 		return nil, c.broken
 	}
 	began := time.Now()
-	c.watch(a.ctx)
+	ctx := a.ctx
+	if a.gone.Load() {
+		ctx = ended
+	}
+	c.watch(ctx)
 	if err := c.answered(); err != nil {
 		_ = c.settle() // the first error is the one that says why
 		return nil, refusal(a.scope, err)
@@ -194,11 +204,54 @@ func (c *conn) answer(a *ask) (*result, error) {
 	case suspicious(err):
 		c.forget(a.key) // perhaps only because what was known of it is out of date: alone, that is found out
 		return nil, errAlone
-	case code == "57014" && a.ctx.Err() == nil:
-		return nil, errAlone // somebody's else cancellation came late, or it took too long: alone, that is told apart
+	case code == "57014" && ctx.Err() == nil:
+		return nil, errAlone // somebody else's cancellation came late, or it took too long: alone, that is told apart
 	}
-	return nil, c.explain(a.ctx, err)
+	return nil, c.explain(ctx, err)
 }
+
+// ended is the context of nobody: what still runs is cancelled.
+var ended = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// epoch is when time is counted from, in a clock that is never set.
+var epoch = time.Now()
+
+// stuck says whether the read whose turn it is has waited for its answer for so long that others had better not.
+func (l *lane) stuck() bool {
+	return time.Since(epoch)-time.Duration(l.turn.Load()) > togetherStuck
+}
+
+// isPure says whether sql, a query, changes nothing and waits for no row: it calls no function but those known to do neither.
+func isPure(sql string) bool {
+	in := scanner{sql: sql}
+	var last token
+	for t := in.next(); t.kind != atEnd; t = in.next() {
+		switch {
+		case t.word() == "for", t.word() == "into":
+			return false
+		case t.is("(") && (last.kind == quotedName || last.kind == bareWord && !pureBefore[last.word()]):
+			return false
+		}
+		last = t
+	}
+	return true
+}
+
+// pureBefore are the words that may stand before a parenthesis.
+var pureBefore = func() map[string]bool {
+	words := make(map[string]bool)
+	for _, w := range strings.Fields(`select from where and or not in on as by having limit offset exists any all some between like ilike is then else when
+		values using distinct union except intersect filter over within case join array row cast
+		count sum min max avg coalesce nullif greatest least lower upper length trim round abs date_trunc now extract concat bool_or bool_and array_agg
+		json_agg jsonb_agg jsonb_build_object string_agg`) {
+		words[w] = true
+	}
+	return words
+}()
 
 // collect reads the rows of one statement.
 func (c *conn) collect(res *result) error {
@@ -236,7 +289,12 @@ func (u *usualTime) add(d time.Duration) {
 	u.ns.Store(old + (int64(d)-old)/usualWeight)
 }
 
-// drain is called for a read that was sent and that nobody waits for any more: somebody has to take its turn to read.
+// abandon is called for a read that was sent and that nobody waits for any more: somebody has to take its turn to read.
+func (w *waiter) abandon() {
+	w.ask.gone.Store(true)
+	go w.drain()
+}
+
 func (w *waiter) drain() {
 	if l := <-w.granted; l != nil {
 		res, err := l.answer(w.ask)

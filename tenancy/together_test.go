@@ -137,6 +137,45 @@ func TestReadsTravelTogether(t *testing.T) {
 			}
 		})
 	})
+	t.Run("those behind one that waits for a lock are answered by other lanes", func(t *testing.T) {
+		db, wire := warm(t)
+		lock, err := w.admin.Begin(t.Context())
+		must(t, err)
+		defer func() { _ = lock.Rollback(context.WithoutCancel(t.Context())) }()
+		_, err = lock.Exec(t.Context(), "lock table t_4.books in access exclusive mode")
+		must(t, err)
+		var others, blocked sync.WaitGroup
+		others.Add(tenants - 1)
+		blocked.Go(func() {
+			others.Wait()
+			must(t, lock.Rollback(t.Context()))
+		})
+		gathered(t, w, db, tenants, func(i int) {
+			if i != 4 {
+				defer others.Done()
+			}
+			right(t, db, i)
+		})
+		blocked.Wait()
+		if n := wire.conns.Load(); n > 2 {
+			t.Errorf("%d connections", n)
+		}
+	})
+	t.Run("what may not be done twice travels alone", func(t *testing.T) {
+		for sql, pure := range map[string]bool{
+			`SELECT "books"."id" FROM "books" WHERE "books"."id" = $1 AND (stock > 0 OR title IN ('for', 'nextval(')) LIMIT $2`: true,
+			`select count(*) from books`:                                 true,
+			`select nextval('s')`:                                        false,
+			`select pg_catalog."nextval" ('s')`:                          false,
+			`select * from books where id = 1 for update`:                false,
+			`select title into copy from books`:                          false,
+			`select (select max(id) from books), coalesce(f(title), '')`: false,
+		} {
+			if isPure(sql) != pure {
+				t.Errorf("%s: pure %t", sql, !pure)
+			}
+		}
+	})
 	t.Run("what takes long travels alone", func(t *testing.T) {
 		db, _ := warm(t)
 		slow := func(i int) error {
