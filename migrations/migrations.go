@@ -10,6 +10,9 @@
 // A statement ends with ";" at the end of a line; a body that has such lines of its own (a function) stands between the
 // lines "-- +goose StatementBegin" and "-- +goose StatementEnd", as in goose.
 //
+// Numbers of the central set may be skipped: each module is given some, and they need not land in order. What has been applied
+// is known one by one.
+//
 // There is no way down: a release expands, a later one contracts.
 package migrations
 
@@ -42,8 +45,16 @@ type Migration struct {
 	NoTransaction bool
 }
 
-// Load reads a set in order. It fails on a badly named file or a number that is used twice or skipped.
+// Load reads a set in order. It fails on a badly named file or a number that is used twice, or skipped outside the central set.
 func Load(set Set) ([]Migration, error) { return load(files, string(set)) }
+
+// Newest returns the number of the last of them, 0 of none.
+func Newest(set []Migration) int {
+	if len(set) == 0 {
+		return 0
+	}
+	return set[len(set)-1].Version
+}
 
 func load(fsys fs.FS, dir string) ([]Migration, error) {
 	entries, err := fs.ReadDir(fsys, dir) // sorted by name
@@ -58,8 +69,8 @@ func load(fsys fs.FS, dir string) ([]Migration, error) {
 		if !ok || len(number) != 5 || err != nil {
 			return nil, fmt.Errorf("migration %s/%s: want NNNNN_<module>_<what>.sql", dir, e.Name())
 		}
-		if version != len(out)+1 {
-			return nil, fmt.Errorf("migration %s/%s: number %d is expected here", dir, e.Name(), len(out)+1)
+		if next := Newest(out) + 1; version < next || version > next && Set(dir) != Central {
+			return nil, fmt.Errorf("migration %s/%s: number %d is expected here", dir, e.Name(), next)
 		}
 		text, err := fs.ReadFile(fsys, path.Join(dir, e.Name()))
 		if err != nil {

@@ -26,6 +26,18 @@ func TestLoad(t *testing.T) {
 		}
 	})
 
+	t.Run("takes a skipped number in the central set alone", func(t *testing.T) {
+		t.Parallel()
+		for _, set := range []Set{Central, Tenant} {
+			dir := string(set) + "/"
+			one := &fstest.MapFile{Data: []byte("select 1;")}
+			all, err := load(fstest.MapFS{dir + "00001_a_b.sql": one, dir + "00003_a_c.sql": one}, string(set))
+			if set == Central && (err != nil || Newest(all) != 3) || set == Tenant && err == nil {
+				t.Errorf("%s: %v %v", set, all, err)
+			}
+		}
+	})
+
 	t.Run("refuses files it would run wrongly", func(t *testing.T) {
 		t.Parallel()
 		for _, bad := range []struct{ name, text string }{

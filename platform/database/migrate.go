@@ -3,6 +3,7 @@ package database
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -35,11 +36,15 @@ func Migrate(ctx context.Context, owner *pgxpool.Pool, schema string, set []migr
 			return fmt.Errorf("migrate schema %s: %w", schema, err)
 		}
 	}
-	done, err := Version(ctx, conn, schema)
+	rows, _ := conn.Query(ctx, "select version from "+name+".schema_migrations") // its error comes with the rows
+	done, err := pgx.CollectRows(rows, pgx.RowTo[int])
 	if err != nil {
-		return err
+		return fmt.Errorf("migrate schema %s: %w", schema, err)
 	}
-	for _, m := range set[min(done, len(set)):] {
+	for _, m := range set {
+		if slices.Contains(done, m.Version) {
+			continue
+		}
 		err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, "set local search_path = "+name+", pg_temp"); err != nil {
 				return err

@@ -176,7 +176,7 @@ func MigrationStatus(ctx context.Context, c Config, owner *pgxpool.Pool) (Status
 	if err != nil {
 		return s, err
 	}
-	s.Central.Available, s.Tenant = len(central), len(tenant)
+	s.Central.Available, s.Tenant = migrations.Newest(central), len(tenant)
 	var there bool
 	if err := owner.QueryRow(ctx, "select to_regclass('central.schema_migrations') is not null").Scan(&there); err != nil {
 		return s, fmt.Errorf("reach the database: %w", err)

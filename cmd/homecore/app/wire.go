@@ -147,7 +147,7 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, f *fle
 	if err != nil {
 		return nil, err
 	}
-	a.newest = len(schema)
+	a.newest = migrations.Newest(schema)
 	a.Registry = tenancy.NewRegistry(a.central, c.BaseDomain, len(f.Set()))
 	observed := tenancy.NewMetrics(func() []tenancy.Stats { return a.tenants.Stats() })
 	if a.tenants, err = openTenants(c, f, o.Log, o.DialTenants, a.Registry, observed); err != nil {

@@ -12,4 +12,5 @@ var (
 	emailUnverified    = fault.New(fault.Forbidden, "auth.email_unverified", "Verifikasi alamat email Anda terlebih dahulu.", "Please verify your e-mail address first.")
 	accountUnknown     = fault.New(fault.NotFound, "auth.account_unknown", "Tidak ada akun dengan email itu.", "There is no account with that e-mail.")
 	roleUnknown        = fault.New(fault.Invalid, "auth.role_unknown", "Peran tidak dikenal.", "There is no such role.")
+	stepUpRequired     = fault.New(fault.Forbidden, "auth.step_up_required", "Konfirmasi dahulu bahwa ini Anda.", "Please confirm first that it is you.")
 )

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"gorm.io/gorm"
@@ -24,29 +23,20 @@ type loginInput struct {
 	}
 }
 
-// SignedIn is the answer of a sign-in.
-type SignedIn struct {
-	Status string `json:"status" enum:"authenticated"`
-	Tokens
-}
-
 func (s *Service) handleLogin(ctx context.Context, in *loginInput) (*api.Data[SignedIn], error) {
-	tokens, err := s.Login(ctx, in.Body.Email, in.Body.Password, in.Body.DeviceName)
+	answer, err := s.Login(ctx, in.Body.Email, in.Body.Password, in.Body.DeviceName, in.Body.DeviceToken)
 	if err != nil {
 		return nil, err
 	}
-	return api.OK(SignedIn{Status: "authenticated", Tokens: tokens}), nil
+	return api.OK(answer), nil
 }
 
-// amrPassword is RFC 8176's word for a password.
-const amrPassword = "pwd"
-
-// Login opens a session for who knows the password. An unknown address, a wrong password, an account without one and a disabled
-// account are one answer, auth.invalid_credentials, after the same work.
-func (s *Service) Login(ctx context.Context, email, password, device string) (Tokens, error) {
+// Login signs in who knows the password. An unknown address, a wrong password, an account without one and a disabled account are
+// one answer, auth.invalid_credentials, after the same work. DeviceToken is of a remembered device, "" where there is none.
+func (s *Service) Login(ctx context.Context, email, password, device, deviceToken string) (SignedIn, error) {
 	u, err := s.findByEmail(ctx, email)
 	if err != nil {
-		return Tokens{}, err
+		return SignedIn{}, err
 	}
 	ok, rehash, err := s.passwords.Verify(ctx, u.storedHash(), password)
 	if errors.Is(err, crypto.ErrPasswordHash) {
@@ -54,64 +44,45 @@ func (s *Service) Login(ctx context.Context, email, password, device string) (To
 		ok, err = false, nil
 	}
 	if err != nil {
-		return Tokens{}, err
+		return SignedIn{}, err
 	}
-	if !ok || u.DisabledAt != nil {
-		s.recordRefusal(ctx, u, ok)
-		return Tokens{}, invalidCredentials
+	if !ok {
+		return SignedIn{}, s.refuseLogin(ctx, u, email)
 	}
 	var renewed string
-	if rehash {
+	if rehash && u.DisabledAt == nil {
 		if renewed, err = s.passwords.Hash(ctx, password); err != nil {
-			return Tokens{}, err
+			return SignedIn{}, err
 		}
 	}
-	var (
-		opened session
-		c      chain
-	)
-	err = s.DB.Tx(ctx, func(ctx context.Context) error {
-		// The password took a while to check: the account may have been disabled, or its password changed, meanwhile.
-		now, err := s.lockUser(ctx, u)
-		if err != nil {
-			return err
-		}
-		if now.DisabledAt != nil || !sameTime(now.PasswordSetAt, u.PasswordSetAt) {
-			return invalidCredentials
-		}
-		if renewed != "" && now.storedHash() == u.storedHash() {
-			if err := s.DB.Gorm(ctx).Model(&now).Select("password_hash").Updates(user{PasswordHash: &renewed}).Error; err != nil {
-				return err
+	return s.finish(ctx, wayIn{
+		user: *u, amr: amrPassword, device: device, deviceToken: deviceToken,
+		unchanged: func(now user) error {
+			if !sameTime(now.PasswordSetAt, u.PasswordSetAt) {
+				return invalidCredentials
 			}
-		}
-		if opened, err = s.openSession(ctx, now, amrPassword, device); err != nil {
-			return err
-		}
-		c, err = s.openChain(ctx, opened, audienceCentral)
-		return err
+			return nil
+		},
+		within: func(ctx context.Context, now user) error {
+			if renewed == "" || now.storedHash() != u.storedHash() {
+				return nil
+			}
+			return s.DB.Gorm(ctx).Model(&now).Select("password_hash").Updates(user{PasswordHash: &renewed}).Error
+		},
 	})
-	if err != nil {
-		return Tokens{}, wrap(err, "sign in")
-	}
-	s.record(ctx, "signed in", slog.String("user_id", u.ID.String()), slog.String("session_id", opened.ID.String()))
-	all, err := s.Tenants.Of(ctx, u.ID)
-	if err != nil {
-		return Tokens{}, fmt.Errorf("sign in: %w", err)
-	}
-	return s.issue(ctx, *u, opened, c, nil, all)
 }
 
-// recordRefusal logs why a sign-in was refused. Of somebody unknown it keeps nothing but that.
-func (s *Service) recordRefusal(ctx context.Context, u *user, knew bool) {
-	if u == nil {
-		s.record(ctx, "sign-in refused", slog.String("reason", "unknown account"))
-		return
+// refuseLogin records a password that was not the account's, or had none to be. The caller learns nothing of the difference.
+func (s *Service) refuseLogin(ctx context.Context, u *user, email string) error {
+	e := Event{Type: eventLoginFailed, Outcome: outcomeFailure, Reason: "unknown_account", AMR: amrPassword}
+	e.Identifier, _ = normaliseEmail(email)
+	if u != nil {
+		e.UserID, e.Reason = u.ID, "wrong_password"
 	}
-	reason := "wrong password"
-	if knew {
-		reason = "disabled"
+	if err := s.record(ctx, e); err != nil {
+		return err
 	}
-	s.record(ctx, "sign-in refused", slog.String("reason", reason), slog.String("user_id", u.ID.String()))
+	return invalidCredentials
 }
 
 // findByEmail returns the account of an address, however it is written; nil where there is none.

@@ -17,6 +17,7 @@ type user struct {
 	PasswordHash    *string
 	PasswordSetAt   *time.Time
 	Locale          locale.Language
+	TwoFactorAt     *time.Time
 	DisabledAt      *time.Time
 	CreatedAt       time.Time
 	UpdatedAt       time.Time
@@ -44,6 +45,9 @@ type session struct {
 	ExpiresAt  time.Time
 	RevokedAt  *time.Time
 	RevokedFor *string
+	// SteppedUpAt is when the user last proved anew who they are; DeviceID the remembered device that stood in for the second factor.
+	SteppedUpAt *time.Time
+	DeviceID    *uuid.UUID
 }
 
 func (session) TableName() string { return "sessions" }

@@ -81,6 +81,7 @@ type Deps struct {
 	Tenants Tenants
 	// Permissions returns the member's permissions in the tenant, sorted.
 	Permissions func(ctx context.Context, tenantID, userID uuid.UUID) ([]string, error)
+	Activity    Activity
 	Clock       func() time.Time
 	Log         *slog.Logger
 }
@@ -158,12 +159,3 @@ func (s *Service) Periodic() []*river.PeriodicJob {
 }
 
 func (s *Service) now() time.Time { return s.Clock().UTC() }
-
-// record writes one line of the security log. It takes no secret, and no address of somebody unknown.
-func (s *Service) record(ctx context.Context, event string, attrs ...slog.Attr) {
-	attrs = append(attrs, slog.String("request_id", api.RequestID(ctx)))
-	if ip := api.ClientFrom(ctx).IP; ip.IsValid() {
-		attrs = append(attrs, slog.String("ip", ip.String()))
-	}
-	s.Log.LogAttrs(ctx, slog.LevelInfo, event, attrs...)
-}

@@ -3,7 +3,6 @@ package identity
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -84,8 +83,7 @@ func (s *Service) GrantRole(ctx context.Context, email, role, by string) error {
 	if err := s.DB.Gorm(ctx).Clauses(clause.OnConflict{DoNothing: true}).Create(&row).Error; err != nil {
 		return fmt.Errorf("grant role %s to %s: %w", role, u.ID, err)
 	}
-	s.record(ctx, "platform role granted", slog.String("user_id", u.ID.String()), slog.String("role", role), slog.String("by", by))
-	return nil
+	return s.record(ctx, Event{Type: eventRoleGranted, Outcome: outcomeSuccess, Reason: role, UserID: u.ID, Identifier: u.Email})
 }
 
 // AccountOf returns the id of the account of email, for who works at the command line.
@@ -116,8 +114,7 @@ func (s *Service) RevokeRole(ctx context.Context, email, role string) (int, erro
 	if done.Error != nil {
 		return 0, fmt.Errorf("revoke role %q of %s: %w", role, u.ID, done.Error)
 	}
-	s.record(ctx, "platform role revoked", slog.String("user_id", u.ID.String()), slog.String("role", role))
-	return int(done.RowsAffected), nil
+	return int(done.RowsAffected), s.record(ctx, Event{Type: eventRoleRevoked, Outcome: outcomeSuccess, Reason: role, UserID: u.ID, Identifier: u.Email})
 }
 
 // ListOperators returns who has which role on the platform, by e-mail address and role.

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
@@ -47,7 +46,7 @@ select c.id c_id, c.session_id c_session_id, c.audience c_audience, c.nonce c_no
 	c.rotated_at c_rotated_at, c.expires_at c_expires_at,
 	s.id s_id, s.user_id s_user_id, s.auth_time s_auth_time, s.amr s_amr, s.expires_at s_expires_at, s.revoked_at s_revoked_at,
 	u.id u_id, u.name u_name, u.email u_email, u.email_verified_at u_email_verified_at, u.password_hash u_password_hash,
-	u.locale u_locale, u.disabled_at u_disabled_at
+	u.locale u_locale, u.disabled_at u_disabled_at, u.two_factor_at u_two_factor_at
 from refresh_chains c join sessions s on s.id = c.session_id join users u on u.id = s.user_id
 where c.id = ? for update of s, c`
 
@@ -101,8 +100,11 @@ func (s *Service) Refresh(ctx context.Context, token string) (Tokens, error) {
 			return refreshInvalid
 		default:
 			refused = refreshReused
-			ended, err = s.endSessions(ctx, h.User.ID, endedReuse, "id = ?", h.Session.ID)
-			return err
+			if ended, err = s.endSessions(ctx, h.User.ID, endedReuse, "id = ?", h.Session.ID); err != nil {
+				return err
+			}
+			return s.record(ctx, Event{Type: eventRefreshReused, Outcome: outcomeFailure, Reason: "refresh_reused",
+				UserID: h.User.ID, SessionID: h.Session.ID, TenantID: tenantID})
 		}
 	})
 	if err != nil {
@@ -110,7 +112,6 @@ func (s *Service) Refresh(ctx context.Context, token string) (Tokens, error) {
 	}
 	if refused != nil {
 		s.ended.add(ended...)
-		s.record(ctx, "refresh token reused", slog.String("user_id", h.User.ID.String()), slog.String("session_id", h.Session.ID.String()))
 		return Tokens{}, refused
 	}
 	if of == nil {

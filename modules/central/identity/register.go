@@ -3,7 +3,6 @@ package identity
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"strings"
 	"time"
 	"unicode"
@@ -62,7 +61,9 @@ func (s *Service) Register(ctx context.Context, name, email, password string, la
 		if created.RowsAffected == 0 {
 			return s.registerAgain(ctx, made)
 		}
-		s.record(ctx, "registered", slog.String("user_id", made.ID.String()))
+		if err := s.record(ctx, Event{Type: eventRegistered, Outcome: outcomeSuccess, UserID: made.ID, Identifier: made.Email}); err != nil {
+			return err
+		}
 		link, err := s.keepVerifyLink(ctx, made.ID, made.Email)
 		if err != nil {
 			return err

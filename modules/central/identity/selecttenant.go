@@ -2,7 +2,6 @@ package identity
 
 import (
 	"context"
-	"log/slog"
 
 	"github.com/google/uuid"
 
@@ -74,14 +73,14 @@ func (s *Service) SelectTenant(ctx context.Context, p api.Principal, slugOrID st
 		if err := s.DB.Gorm(ctx).Where("id = ?", in.UserID).Take(&u).Error; err != nil {
 			return err
 		}
-		c, err = s.openChain(ctx, in, tenantAudience(of.TenantID))
-		return err
+		if c, err = s.openChain(ctx, in, tenantAudience(of.TenantID)); err != nil {
+			return err
+		}
+		return s.record(ctx, Event{Type: eventTenantSelected, Outcome: outcomeSuccess, UserID: p.UserID, SessionID: p.SessionID, TenantID: of.TenantID})
 	})
 	if err != nil {
 		return TenantTokens{}, wrap(err, "select a tenant")
 	}
-	s.record(ctx, "tenant selected", slog.String("user_id", p.UserID.String()), slog.String("session_id", p.SessionID.String()),
-		slog.String("tenant_id", of.TenantID.String()))
 	tokens, err := s.issue(ctx, u, in, c, &of, all)
 	if err != nil {
 		return TenantTokens{}, err

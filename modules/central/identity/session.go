@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"time"
 
@@ -21,8 +20,9 @@ import (
 
 const nonceBytes = 16
 
-// openSession makes a session for u, who has just proved who they are. It wants a transaction that holds u's row.
-func (s *Service) openSession(ctx context.Context, u user, amr, device string) (session, error) {
+// openSession makes a session for u, who has just proved who they are; remembered is the device that stood in for a second factor,
+// zero for none. It wants a transaction that holds u's row.
+func (s *Service) openSession(ctx context.Context, u user, amr, device string, remembered uuid.UUID) (session, error) {
 	now, client := s.now(), api.ClientFrom(ctx)
 	made := session{
 		ID: newID(), UserID: u.ID, AuthTime: now, AMR: amr, Device: deviceName(device, client.UserAgent),
@@ -30,6 +30,9 @@ func (s *Service) openSession(ctx context.Context, u user, amr, device string) (
 	}
 	if client.IP.IsValid() {
 		made.IP = client.IP.String()
+	}
+	if remembered != uuid.Nil {
+		made.DeviceID = &remembered
 	}
 	if err := s.DB.Gorm(ctx).Create(&made).Error; err != nil {
 		return session{}, fmt.Errorf("open a session: %w", err)
@@ -114,7 +117,9 @@ func (s *Service) end(ctx context.Context, userID uuid.UUID, why string, where s
 	}
 	s.ended.add(ids...)
 	for _, id := range ids {
-		s.record(ctx, "session ended", slog.String("user_id", userID.String()), slog.String("session_id", id.String()), slog.String("reason", why))
+		if err := s.record(ctx, Event{Type: eventSessionEnded, Outcome: outcomeSuccess, Reason: why, UserID: userID, SessionID: id}); err != nil {
+			return len(ids), err
+		}
 	}
 	return len(ids), nil
 }
@@ -159,7 +164,8 @@ type TenantView struct {
 }
 
 func viewUser(u user) User {
-	return User{ID: u.ID, Name: u.Name, Email: u.Email, EmailVerified: u.EmailVerifiedAt != nil, Locale: u.Locale, HasPassword: u.PasswordHash != nil}
+	return User{ID: u.ID, Name: u.Name, Email: u.Email, EmailVerified: u.EmailVerifiedAt != nil, Locale: u.Locale, HasPassword: u.PasswordHash != nil,
+		TwoFactor: TwoFactor{Enabled: u.TwoFactorAt != nil}}
 }
 
 func viewTenant(m Membership) TenantView {

@@ -3,7 +3,6 @@ package identity
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"mime"
 	"net/http"
 	"net/url"
@@ -103,8 +102,7 @@ func (s *Service) VerifyEmail(ctx context.Context, token string) error {
 		if err := s.DB.Gorm(ctx).Model(&now).Select(columns).Updates(set).Error; err != nil {
 			return fmt.Errorf("verify the address of %s: %w", u.ID, err)
 		}
-		s.record(ctx, "address verified", slog.String("user_id", u.ID.String()))
-		return nil
+		return s.record(ctx, Event{Type: eventEmailVerified, Outcome: outcomeSuccess, UserID: u.ID, Identifier: now.Email})
 	})
 	s.ended.add(ended...)
 	return wrap(err, "verify an address")
