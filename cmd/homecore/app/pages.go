@@ -4,16 +4,18 @@ import (
 	"html/template"
 	"net/http"
 
+	"garment.id/homecore/modules/central/identity"
 	"garment.id/homecore/platform/mail"
 )
 
-// pages are what the base domain serves beside the API in development: the mailbox, and a front page, where the links in
-// mails lead as long as no wizard's address is configured.
-func pages(mailbox *mail.Mailbox) *http.ServeMux {
-	if mailbox == nil {
-		return nil
-	}
+// pages are what the base domain serves beside the API: the forms that links in mails lead to, and in development the mailbox and a
+// front page, where those links lead that ask for nothing, as long as no wizard's address is configured.
+func pages(mailbox *mail.Mailbox, accounts *identity.Service) *http.ServeMux {
 	mux := http.NewServeMux()
+	accounts.Pages(mux)
+	if mailbox == nil {
+		return mux
+	}
 	mux.Handle("/dev/mail", mailbox.Handler())
 	mux.Handle("/dev/mail.json", mailbox.Handler())
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {

@@ -174,6 +174,14 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, f *fle
 	a.Identity, err = identity.New(identity.Deps{
 		Config: c.Identity, DB: a.central, Queue: queue, Mail: sender, Brand: mail.Brand{Name: c.BrandName, URL: c.Origin()},
 		Key: c.Secret, Issuer: c.Origin(), Tenants: places{directory}, Permissions: memberships.Permissions,
+		// The tenant's schema first: who is in the directory alone would be let in and find nothing allowed.
+		Join: func(ctx context.Context, tenant, user uuid.UUID, role string) error {
+			role, err := memberships.Join(ctx, tenant, user, role)
+			if err != nil {
+				return err
+			}
+			return directory.Join(ctx, tenant, user, role)
+		},
 		Clock: o.Clock, Log: o.Log,
 	})
 	if err != nil {
@@ -212,7 +220,7 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, f *fle
 		BaseDomain: c.BaseDomain, Version: o.Version, Authenticate: a.Identity.Authenticate, Tenants: tenants.Edge{Registry: a.Registry},
 		PlatformPermits: a.Identity.PlatformPermits, TenantPermits: memberships.Permits,
 		Unavailable: database.Unavailable, Ready: a.ready, CORSOrigins: c.CORSOrigins, TrustedProxies: proxies,
-		Pages: pages(mailbox), Logger: o.Log, Registry: a.Metrics, Clock: o.Clock,
+		Pages: pages(mailbox, a.Identity), Logger: o.Log, Registry: a.Metrics, Clock: o.Clock,
 	})
 	a.Identity.Routes(a.Router)
 	a.Tenants.Routes(a.Router)

@@ -43,7 +43,8 @@ const upsertVerified = `
 insert into users (id, name, email, email_verified_at, password_hash, password_set_at, locale, created_at, updated_at)
 values (@id, @name, @email, @now, @hash, @now, @locale, @now, @now)
 on conflict (email) do update set name = excluded.name, email_verified_at = excluded.email_verified_at,
-	password_hash = excluded.password_hash, password_set_at = excluded.password_set_at, updated_at = excluded.updated_at
+	password_hash = excluded.password_hash, password_set_at = excluded.password_set_at,
+	password_claimed = false, claim_id = null, updated_at = excluded.updated_at
 	where users.email_verified_at is null
 returning id`
 
@@ -56,7 +57,7 @@ func (s *Service) createVerified(ctx context.Context, made *user) (ended []uuid.
 	}
 	if len(ids) == 1 {
 		made.ID = ids[0]
-		return s.endSessions(ctx, made.ID, endedReclaimed, "true")
+		return s.evict(ctx, made.ID)
 	}
 	// Somebody else verified it between our look and our insert.
 	return nil, s.DB.Gorm(ctx).Model(&user{}).Select("id").Where("email = ?", made.Email).Take(&made.ID).Error

@@ -18,6 +18,10 @@ type sendMail struct {
 	Letter string    `json:"letter" river:"unique"`
 	UserID uuid.UUID `json:"user_id" river:"unique"`
 	LinkID uuid.UUID `json:"link_id,omitzero"`
+	// When, by what and from where that happened which the letter tells of.
+	At     time.Time `json:"at,omitzero"`
+	Device string    `json:"device,omitempty"`
+	IP     string    `json:"ip,omitempty"`
 }
 
 // Kind names the job.
@@ -28,6 +32,11 @@ const mailPause = time.Minute
 
 func (s *Service) queueMail(ctx context.Context, m sendMail) error {
 	return s.Queue.Insert(ctx, m, &river.InsertOpts{UniqueOpts: river.UniqueOpts{ByArgs: true, ByPeriod: mailPause}})
+}
+
+// queueEach asks for a letter that is due each time something happens, however often.
+func (s *Service) queueEach(ctx context.Context, m sendMail) error {
+	return s.Queue.Insert(ctx, m, nil)
 }
 
 type sendMailWorker struct {
@@ -62,7 +71,7 @@ func (s *Service) send(ctx context.Context, m sendMail) error {
 	if err != nil {
 		return fmt.Errorf("send letter %s to %s: %w", m.Letter, m.UserID, err)
 	}
-	letter, err := s.write(m.Letter, u, l)
+	letter, err := s.write(m, u, l)
 	if err != nil {
 		return err
 	}
@@ -104,6 +113,8 @@ func (s *Service) Purge(ctx context.Context) error {
 		{"delete from sessions where id in (select id from sessions where revoked_at < ? or expires_at < ? limit ?)",
 			[]any{now.Add(-endedKept), now.Add(-endedKept), lot}},
 		{"delete from mail_links where id in (select id from mail_links where expires_at < ? limit ?)", []any{now, lot}},
+		{"delete from invitations where id in (select id from invitations where expires_at < ? and (accepted_at is null or joined_at is not null) limit ?)",
+			[]any{now.Add(-endedKept), lot}},
 	} {
 		for {
 			done := s.DB.Gorm(ctx).Exec(step.statement, step.args...)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"gorm.io/gorm"
@@ -52,22 +53,37 @@ func (s *Service) verifyURL(l mailLink) string {
 	return s.Issuer + "/api/v1/auth/email/verify?token=" + url.QueryEscape(s.links.encode(l))
 }
 
-// The account's own link has one row, made good for longer when it is asked for again.
+// An account has one row for each purpose that is its own, made good for longer when it is asked for again. Registrations have theirs.
 const keepLinkSQL = `
 insert into mail_links (id, user_id, purpose, email, created_at, expires_at) values (@id, @user, @purpose, @email, @now, @expires)
 on conflict (user_id, purpose, email) where password_hash is null do update set expires_at = excluded.expires_at
 returning id`
 
-// keepVerifyLink returns the link that verifies the account's address, good from now.
-func (s *Service) keepVerifyLink(ctx context.Context, userID uuid.UUID, email string) (uuid.UUID, error) {
+// keepLink returns the account's link of that purpose, good from now.
+func (s *Service) keepLink(ctx context.Context, userID uuid.UUID, email, purpose string) (uuid.UUID, error) {
 	var id uuid.UUID
 	now := s.now()
-	err := s.DB.Gorm(ctx).Raw(keepLinkSQL, map[string]any{"id": newID(), "user": userID, "purpose": purposeVerify, "email": email,
-		"now": now, "expires": now.Add(s.Config.VerifyLinkTTL)}).Row().Scan(&id)
+	err := s.DB.Gorm(ctx).Raw(keepLinkSQL, map[string]any{"id": newID(), "user": userID, "purpose": purpose, "email": email,
+		"now": now, "expires": now.Add(s.linkLife(purpose))}).Row().Scan(&id)
 	if err != nil {
 		return uuid.Nil, fmt.Errorf("keep a mail link: %w", err)
 	}
 	return id, nil
+}
+
+func (s *Service) linkLife(purpose string) time.Duration {
+	if purpose == purposeReset {
+		return s.Config.ResetLinkTTL
+	}
+	return s.Config.VerifyLinkTTL
+}
+
+// endResetLinks voids every link that could set the account's password.
+func (s *Service) endResetLinks(ctx context.Context, userID uuid.UUID) error {
+	if err := s.DB.Gorm(ctx).Exec("delete from mail_links where user_id = ? and purpose = ?", userID, purposeReset).Error; err != nil {
+		return fmt.Errorf("void the reset links of %s: %w", userID, err)
+	}
+	return nil
 }
 
 // openLink returns the link a token belongs to, and its account; linkInvalid for any other, an expired one, and one whose account

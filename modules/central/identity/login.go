@@ -49,6 +49,11 @@ func (s *Service) Login(ctx context.Context, email, password, device, deviceToke
 	if !ok {
 		return SignedIn{}, s.refuseLogin(ctx, u, email)
 	}
+	if u.DisabledAt == nil {
+		if err := s.confirmClaim(ctx, u); err != nil {
+			return SignedIn{}, err
+		}
+	}
 	var renewed string
 	if rehash && u.DisabledAt == nil {
 		if renewed, err = s.passwords.Hash(ctx, password); err != nil {
@@ -58,7 +63,7 @@ func (s *Service) Login(ctx context.Context, email, password, device, deviceToke
 	return s.finish(ctx, wayIn{
 		user: *u, amr: amrPassword, device: device, deviceToken: deviceToken,
 		unchanged: func(now user) error {
-			if !sameTime(now.PasswordSetAt, u.PasswordSetAt) {
+			if !sameTime(now.PasswordSetAt, u.PasswordSetAt) || claimChanged(*u, now) {
 				return invalidCredentials
 			}
 			return nil

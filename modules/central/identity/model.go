@@ -16,6 +16,8 @@ type user struct {
 	EmailVerifiedAt *time.Time
 	PasswordHash    *string
 	PasswordSetAt   *time.Time
+	PasswordClaimed bool       // see claims.go
+	ClaimID         *uuid.UUID // the registration that the password came with
 	Locale          locale.Language
 	TwoFactorAt     *time.Time
 	DisabledAt      *time.Time
@@ -73,13 +75,21 @@ type mailLink struct {
 	Email        string
 	Name         *string
 	PasswordHash *string
-	CreatedAt    time.Time
-	ExpiresAt    time.Time
+	// Of a registration: where it came from. Of every link: where it was opened.
+	ClaimedFrom   string
+	ClaimedDevice string
+	OpenedFrom    string
+	CreatedAt     time.Time
+	ExpiresAt     time.Time
 }
 
 func (mailLink) TableName() string { return "mail_links" }
 
-const purposeVerify = "verify_email"
+// What a mailed link is for.
+const (
+	purposeVerify = "verify_email"
+	purposeReset  = "reset_password"
+)
 
 type signingKey struct {
 	KID        string `gorm:"column:kid"`

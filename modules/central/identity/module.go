@@ -42,6 +42,10 @@ type Config struct {
 	RefreshIdle       time.Duration `env:"REFRESH_IDLE" envDefault:"720h"`      // A session not renewed for this long is over.
 	SessionLifetime   time.Duration `env:"SESSION_LIFETIME" envDefault:"2160h"` // A session is over after this long, however busy.
 	VerifyLinkTTL     time.Duration `env:"VERIFY_LINK_TTL" envDefault:"48h"`    // Life of a link that verifies an address.
+	ResetLinkTTL      time.Duration `env:"RESET_LINK_TTL" envDefault:"1h"`      // Life of a link that sets a new password.
+	InvitationTTL     time.Duration `env:"INVITATION_TTL" envDefault:"168h"`    // Life of an invitation.
+	ResetURL          string        `env:"RESET_URL"`                           // The frontend's page that sets a new password, given ?token=; empty: one of our own.
+	InvitationURL     string        `env:"INVITATION_URL"`                      // The frontend's page that accepts an invitation, given ?token=; empty: one of our own.
 	WizardURL         string        `env:"WIZARD_URL"`                          // Where a browser lands after opening such a link; empty: the issuer's front page.
 }
 
@@ -81,9 +85,11 @@ type Deps struct {
 	Tenants Tenants
 	// Permissions returns the member's permissions in the tenant, sorted.
 	Permissions func(ctx context.Context, tenantID, userID uuid.UUID) ([]string, error)
-	Activity    Activity
-	Clock       func() time.Time
-	Log         *slog.Logger
+	// Join makes the user an active member of the tenant, with the role of that key. It may be repeated.
+	Join     func(ctx context.Context, tenantID, userID uuid.UUID, role string) error
+	Activity Activity
+	Clock    func() time.Time
+	Log      *slog.Logger
 }
 
 // Service is the module.
@@ -111,6 +117,10 @@ func New(d Deps) (*Service, error) {
 		return nil, errors.New("REFRESH_IDLE, SESSION_LIFETIME: want ACCESS_TTL ≤ REFRESH_IDLE ≤ SESSION_LIFETIME")
 	case c.VerifyLinkTTL < time.Minute:
 		return nil, errors.New("VERIFY_LINK_TTL: want 1m or more")
+	case c.ResetLinkTTL < time.Minute || c.ResetLinkTTL > 24*time.Hour:
+		return nil, errors.New("RESET_LINK_TTL: want 1m to 24h")
+	case c.InvitationTTL < time.Hour:
+		return nil, errors.New("INVITATION_TTL: want 1h or more")
 	}
 	passwords, err := crypto.NewPasswords(crypto.Argon2{MemoryKiB: c.PasswordMemoryMiB << 10, Passes: c.PasswordPasses, Lanes: 1})
 	if err != nil {
@@ -133,20 +143,28 @@ func (s *Service) Routes(r *api.Router) {
 	api.Post(r, "/auth/register", s.handleRegister, "central.auth.register", api.Public, api.Both, api.Status(202), api.Summary("Register"))
 	api.Get(r, "/auth/email/verify", s.handleVerify, "central.auth.email.verify", api.Public, api.Both, api.Status(200, 303), api.Summary("Verify an e-mail address"))
 	api.Post(r, "/auth/email/resend", s.handleResend, "central.auth.email.resend", api.Public, api.Both, api.Status(202), api.Summary("Send the verification mail again"))
+	api.Post(r, "/auth/password/forgot", s.handleForgot, "central.auth.password.forgot", api.Public, api.Both, api.Status(202), api.Summary("Ask for a link that sets a new password"))
+	api.Post(r, "/auth/password/reset", s.handleReset, "central.auth.password.reset", api.Public, api.Both, api.Summary("Set a new password by a mailed link"))
+	api.Put(r, "/auth/password", s.handleChangePassword, "central.auth.password", api.User, api.Both, api.Summary("Change the password"))
+	api.Post(r, "/auth/password/confirm", s.handleConfirmPassword, "central.auth.password.confirm", api.User, api.Both, api.Summary("Confirm the password, for what asks for a recent proof"))
 	api.Post(r, "/auth/login", s.handleLogin, "central.auth.login", api.Public, api.Both, api.Summary("Sign in"))
 	api.Post(r, "/auth/refresh", s.handleRefresh, "central.auth.refresh", api.Public, api.Both, api.Summary("Renew the tokens"))
 	api.Post(r, "/auth/logout", s.handleLogout, "central.auth.logout", api.User, api.Both, api.Summary("Sign out"))
 	api.Post(r, "/auth/logout-all", s.handleLogoutAll, "central.auth.logout-all", api.User, api.Both, api.Summary("Sign out everywhere"))
 	api.Get(r, "/auth/me", s.handleMe, "central.auth.me", api.User, api.Both, api.Summary("The signed-in user"))
+	api.Put(r, "/auth/me", s.handleUpdateMe, "central.auth.me.update", api.User, api.Both, api.Summary("Change the own profile"))
 	api.Get(r, "/auth/sessions", s.handleSessions, "central.auth.sessions.list", api.User, api.Both, api.Summary("The user's sessions"))
 	api.Delete(r, "/auth/sessions/{session}", s.handleEndSession, "central.auth.sessions.delete", api.User, api.Both, api.Summary("End a session"))
 	api.Post(r, "/auth/select-tenant", s.handleSelectTenant, "central.auth.select-tenant", api.User, api.Both, api.Summary("Get tokens for a tenant"))
+	api.Post(r, "/auth/invitations/accept", s.handleAccept, "central.auth.invitations.accept", api.Public, api.Summary("Accept an invitation to a workspace"))
 	s.routeKeys(r)
 }
 
 // Jobs registers what the module works on.
 func (s *Service) Jobs(w *river.Workers) {
 	river.AddWorker(w, &sendMailWorker{s: s})
+	river.AddWorker(w, &sendInvitationWorker{s: s})
+	river.AddWorker(w, &joinWorker{s: s})
 	river.AddWorker(w, &purgeWorker{s: s})
 }
 

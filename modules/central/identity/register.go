@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -43,8 +44,11 @@ func (s *Service) handleRegister(ctx context.Context, in *registerInput) (*api.D
 	return api.Accepted(accepted), nil
 }
 
-// reregisterPause is how long an unverified address rests before it is registered yet again.
-const reregisterPause = time.Minute
+// reregisterPause is how long an unverified address rests before one network can register it yet again.
+const (
+	reregisterPause = time.Minute
+	reregisterMost  = 5 // within that time, from whatever networks
+)
 
 // Register makes an account and queues the mail that verifies its address. An address that is known already is told so by mail;
 // the caller learns nothing of it, from the answer or from the time it takes.
@@ -53,30 +57,39 @@ func (s *Service) Register(ctx context.Context, name, email, password string, la
 	if err != nil {
 		return err
 	}
+	link := s.registration(ctx, made)
+	made.PasswordClaimed, made.ClaimID = true, &link.ID
 	err = s.DB.Tx(ctx, func(ctx context.Context) error {
 		created := s.DB.Gorm(ctx).Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "email"}}, DoNothing: true}).Create(&made)
 		if created.Error != nil {
 			return created.Error
 		}
 		if created.RowsAffected == 0 {
-			return s.registerAgain(ctx, made)
+			return s.registerAgain(ctx, made, link)
 		}
 		if err := s.record(ctx, Event{Type: eventRegistered, Outcome: outcomeSuccess, UserID: made.ID, Identifier: made.Email}); err != nil {
 			return err
 		}
-		link, err := s.keepVerifyLink(ctx, made.ID, made.Email)
-		if err != nil {
+		if err := s.DB.Gorm(ctx).Create(&link).Error; err != nil {
 			return err
 		}
-		return s.queueMail(ctx, sendMail{Letter: letterVerify, UserID: made.ID, LinkID: link})
+		return s.queueMail(ctx, sendMail{Letter: letterVerify, UserID: made.ID, LinkID: link.ID})
 	})
 	return wrap(err, "register")
 }
 
+// registration is the link that verifies the address of an account, with what was given to register it.
+func (s *Service) registration(ctx context.Context, given user) mailLink {
+	client := api.ClientFrom(ctx)
+	return mailLink{ID: newID(), UserID: given.ID, Purpose: purposeVerify, Email: given.Email, Name: &given.Name, PasswordHash: given.PasswordHash,
+		ClaimedFrom: networkFrom(ctx), ClaimedDevice: deviceName("", client.UserAgent),
+		CreatedAt: given.CreatedAt, ExpiresAt: given.CreatedAt.Add(s.Config.VerifyLinkTTL)}
+}
+
 // registerAgain is for an address that has an account. If it is verified, its owner is told. If not, nobody has shown yet that the
-// address is theirs: the name and the password now given are kept with a link of their own, and whoever opens a link in that mailbox
-// chooses by it. So nobody can take an address by registering it first and waiting for its owner.
-func (s *Service) registerAgain(ctx context.Context, given user) error {
+// address is theirs: the name and the password now given are kept with a link of their own, and what is opened in that mailbox
+// decides (claims.go). So nobody can take an address by registering it first and waiting for its owner.
+func (s *Service) registerAgain(ctx context.Context, given user, link mailLink) error {
 	var known user
 	err := s.DB.Gorm(ctx).Clauses(clause.Locking{Strength: "NO KEY UPDATE"}).Where("email = ?", given.Email).Take(&known).Error
 	if err != nil {
@@ -85,19 +98,18 @@ func (s *Service) registerAgain(ctx context.Context, given user) error {
 	if known.EmailVerifiedAt != nil || known.DisabledAt != nil {
 		return s.queueMail(ctx, sendMail{Letter: letterKnown, UserID: known.ID})
 	}
-	now := s.now()
-	var recent int64
-	err = s.DB.Gorm(ctx).Model(&mailLink{}).Where("user_id = ? and password_hash is not null and created_at > ?", known.ID, now.Add(-reregisterPause)).
-		Count(&recent).Error
-	if err != nil || recent > 0 {
+	// Of one network, and of all together: a stranger who registers an address over and over must not keep its owner from doing it once.
+	var recent []string
+	err = s.DB.Gorm(ctx).Model(&mailLink{}).Where("user_id = ? and password_hash is not null and created_at > ? and id is distinct from ?",
+		known.ID, s.now().Add(-reregisterPause), known.ClaimID).Limit(reregisterMost).Pluck("claimed_from", &recent).Error
+	if err != nil || len(recent) == reregisterMost || slices.Contains(recent, link.ClaimedFrom) {
 		return err
 	}
-	link := mailLink{ID: newID(), UserID: known.ID, Purpose: purposeVerify, Email: known.Email, Name: &given.Name, PasswordHash: given.PasswordHash,
-		CreatedAt: now, ExpiresAt: now.Add(s.Config.VerifyLinkTTL)}
+	link.UserID = known.ID
 	if err := s.DB.Gorm(ctx).Create(&link).Error; err != nil {
 		return err
 	}
-	return s.queueMail(ctx, sendMail{Letter: letterVerifyAgain, UserID: known.ID, LinkID: link.ID})
+	return s.queueEach(ctx, sendMail{Letter: letterVerifyAgain, UserID: known.ID, LinkID: link.ID})
 }
 
 // newUser checks what is given, all of it before refusing, and returns the account it would make. It hashes the password.

@@ -38,7 +38,7 @@ func (s *Service) ResendVerification(ctx context.Context, email string) error {
 		return nil
 	}
 	err = s.DB.Tx(ctx, func(ctx context.Context) error {
-		link, err := s.keepVerifyLink(ctx, u.ID, u.Email)
+		link, err := s.keepLink(ctx, u.ID, u.Email, purposeVerify)
 		if err != nil {
 			return err
 		}

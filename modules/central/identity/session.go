@@ -93,6 +93,8 @@ const (
 	endedByUser    = "ended"
 	endedReuse     = "refresh_reused"
 	endedDisabled  = "disabled"
+	endedReset     = "password_reset"
+	endedPassword  = "password_changed"
 	endedReclaimed = "reclaimed" // the address was verified by somebody with another password
 )
 

@@ -68,14 +68,14 @@ func acceptsHTML(accept string) bool {
 	return false
 }
 
-// VerifyEmail takes a mailed link's word that its reader owns the account's address. It may be called any number of times while the
-// link is good, makes no session, and refuses anything else with auth.link_invalid.
+// VerifyEmail takes a mailed link's word that its reader owns the account's address. What that means for the password is in claims.go. It
+// may be called any number of times while the link is good, makes no session, and refuses anything else with auth.link_invalid.
 func (s *Service) VerifyEmail(ctx context.Context, token string) error {
 	l, u, err := s.openLink(ctx, token, purposeVerify)
 	if err != nil {
 		return wrap(err, "verify an address")
 	}
-	if u.EmailVerifiedAt != nil {
+	if settled(u, l) {
 		return nil
 	}
 	var ended []uuid.UUID
@@ -84,28 +84,26 @@ func (s *Service) VerifyEmail(ctx context.Context, token string) error {
 		if err != nil {
 			return err
 		}
-		if now.EmailVerifiedAt != nil {
-			return nil
-		}
 		if now.Email != l.Email || now.DisabledAt != nil {
 			return linkInvalid
 		}
-		at := s.now()
-		columns, set := []string{"email_verified_at", "updated_at"}, user{EmailVerifiedAt: &at, UpdatedAt: at}
-		if l.PasswordHash != nil && l.Name != nil {
-			columns = append(columns, "name", "password_hash", "password_set_at")
-			set.Name, set.PasswordHash, set.PasswordSetAt = *l.Name, l.PasswordHash, &at
-			if ended, err = s.endSessions(ctx, u.ID, endedReclaimed, "true"); err != nil {
-				return err
-			}
+		// Read again under the lock: two readers may have come at once.
+		if err := s.DB.Gorm(ctx).Where("id = ?", l.ID).Take(&l).Error; err != nil {
+			return fmt.Errorf("read mail link %s: %w", l.ID, err)
 		}
-		if err := s.DB.Gorm(ctx).Model(&now).Select(columns).Updates(set).Error; err != nil {
-			return fmt.Errorf("verify the address of %s: %w", u.ID, err)
+		if ended, err = s.opened(ctx, now, l); err != nil {
+			return err
+		}
+		if now.EmailVerifiedAt != nil {
+			return nil
 		}
 		return s.record(ctx, Event{Type: eventEmailVerified, Outcome: outcomeSuccess, UserID: u.ID, Identifier: now.Email})
 	})
+	if err != nil {
+		return wrap(err, "verify an address")
+	}
 	s.ended.add(ended...)
-	return wrap(err, "verify an address")
+	return nil
 }
 
 // RequireVerified returns the fault auth.email_unverified unless the user has verified their address.

@@ -79,3 +79,16 @@ func (d *Directory) add(ctx context.Context, tenant, user uuid.UUID, role string
 		"tenant_id": tenant, "user_id": user, "role": role, "status": "active", "version": 1, "created_at": now, "updated_at": now,
 	}).Error
 }
+
+// Join makes the user an active member of the tenant, with the role of that key; one who was invited becomes one, anybody else stays what
+// they are. It may be repeated.
+func (d *Directory) Join(ctx context.Context, tenant, user uuid.UUID, role string) error {
+	err := d.db.Gorm(ctx).Exec(`
+insert into memberships (tenant_id, user_id, role, status) values (?, ?, ?, 'active')
+on conflict (tenant_id, user_id) do update set status = 'active', role = excluded.role, version = memberships.version + 1, updated_at = now()
+	where memberships.status = 'invited'`, tenant, user, role).Error
+	if err != nil {
+		return fmt.Errorf("make %s a member of tenant %s: %w", user, tenant, err)
+	}
+	return nil
+}

@@ -81,6 +81,30 @@ func (s *Service) Seed(ctx context.Context, owner uuid.UUID) error {
 	return nil
 }
 
+// Join makes the user an active member of the tenant with the role of that key, or with the least one where that is no more. One who is
+// an active member already stays what they are. It may be repeated.
+func (s *Service) Join(ctx context.Context, tenantID, user uuid.UUID, role string) (joined string, err error) {
+	ctx, err = s.Enter(ctx, tenantID)
+	if err != nil {
+		return "", err
+	}
+	err = s.DB.Tx(ctx, func(ctx context.Context) error {
+		err := s.add(ctx, user, role)
+		if errors.Is(err, gorm.ErrRecordNotFound) {
+			err = s.add(ctx, user, Everyone)
+		}
+		if err != nil {
+			return fmt.Errorf("make %s a member of tenant %s: %w", user, tenantID, err)
+		}
+		err = s.DB.Gorm(ctx).Exec("update members set status = 'active', joined_at = coalesce(joined_at, now()), updated_at = now() where user_id = ? and status = 'invited'", user).Error
+		if err != nil {
+			return fmt.Errorf("make %s a member of tenant %s: %w", user, tenantID, err)
+		}
+		return s.DB.Gorm(ctx).Raw("select r.key from members m join roles r on r.id = m.role_id where m.user_id = ?", user).Scan(&joined).Error
+	})
+	return joined, err
+}
+
 // add makes the user an active member with the role of that key; one who is a member already stays what they are.
 func (s *Service) add(ctx context.Context, user uuid.UUID, role string) error {
 	r, err := gorm.G[Role](s.DB.Gorm(ctx)).Where("key = ?", role).Take(ctx)
