@@ -72,6 +72,7 @@ func (d *devCommand) Run(c *console) (err error) {
 		app.Prefix + "SECRET=" + secret.Encode().Reveal(), app.Prefix + "BASE_DOMAIN=" + net.JoinHostPort(host, port),
 		app.Prefix + "SCHEME=http", app.Prefix + "LISTEN=" + d.Listen, app.Prefix + "METRICS_LISTEN=127.0.0.1:0", app.Prefix + "LOG=text",
 		app.Prefix + "CORS_ORIGINS=http://" + net.JoinHostPort(host, port) + ",http://*." + net.JoinHostPort(host, port),
+		app.Prefix + "OPERATORS_NEED_TWO_FACTOR=false", // so that the demo operator can be tried with a password alone
 		app.Prefix + "EXPORT_DIR=" + filepath.Join(d.DataDir, "exports"),
 	}
 	var server *devServer

@@ -28,6 +28,7 @@ var contract = map[string]struct {
 	"central.auth.email.resend":             {"POST /auth/email/resend", "public", true},
 	"central.auth.select-tenant":            {"POST /auth/select-tenant", "user", true},
 	"central.auth.onboarding":               {"POST /auth/onboarding", "user", false},
+	"central.auth.two-factor.challenge":     {"POST /auth/two-factor/challenge", "public", true},
 	"central.auth.logout":                   {"POST /auth/logout", "user", true},
 	"central.auth.logout-all":               {"POST /auth/logout-all", "user", true},
 	"central.auth.me":                       {"GET /auth/me", "user", true},

@@ -228,7 +228,9 @@ func (s *Service) evict(ctx context.Context, userID uuid.UUID) (ended []uuid.UUI
 }
 
 // leftBehind is the tables, by user_id, whose rows are ways into an account or factors of it. Whoever adds one names it here.
-func leftBehind() []string { return []string{} }
+func leftBehind() []string {
+	return []string{"totp_factors", "totp_enrolments", "recovery_codes", "passkeys", "challenges", "remembered_devices"}
+}
 
 // requireOwner refuses, with auth.email_unverified, who has not shown that the account is theirs: nothing may be added to it that
 // would outlive the day its owner comes.

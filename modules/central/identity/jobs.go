@@ -22,6 +22,7 @@ type sendMail struct {
 	At     time.Time `json:"at,omitzero"`
 	Device string    `json:"device,omitempty"`
 	IP     string    `json:"ip,omitempty"`
+	Left   int       `json:"left,omitzero"` // recovery codes
 }
 
 // Kind names the job.
@@ -115,6 +116,10 @@ func (s *Service) Purge(ctx context.Context) error {
 		{"delete from mail_links where id in (select id from mail_links where expires_at < ? limit ?)", []any{now, lot}},
 		{"delete from invitations where id in (select id from invitations where expires_at < ? and (accepted_at is null or joined_at is not null) limit ?)",
 			[]any{now.Add(-endedKept), lot}},
+		{"delete from challenges where id in (select id from challenges where expires_at < ? limit ?)", []any{now, lot}},
+		{"delete from totp_enrolments where user_id in (select user_id from totp_enrolments where expires_at < ? limit ?)", []any{now, lot}},
+		{"delete from remembered_devices where id in (select id from remembered_devices where expires_at < ? limit ?)", []any{now, lot}},
+		{"delete from finished_ceremonies where id in (select id from finished_ceremonies where expires_at < ? limit ?)", []any{now, lot}},
 	} {
 		for {
 			done := s.DB.Gorm(ctx).Exec(step.statement, step.args...)

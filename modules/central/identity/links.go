@@ -117,6 +117,9 @@ func (s *Service) findLink(ctx context.Context, id uuid.UUID) (l mailLink, u use
 	return l, u, nil
 }
 
+// encodeBase64 is what decodeBase64 reads.
+func encodeBase64(raw []byte) string { return base64.RawURLEncoding.EncodeToString(raw) }
+
 // decodeBase64 returns what token encodes, nil unless it is the only text that does: the library overlooks line breaks.
 func decodeBase64(token string) []byte {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)

@@ -50,7 +50,7 @@ func (s *Service) me(ctx context.Context, p api.Principal) (Me, error) {
 		return Me{}, fmt.Errorf("read the memberships of %s: %w", p.UserID, err)
 	}
 	me := Me{
-		User: viewUser(u), Session: MeSession{ID: p.SessionID, AuthTime: p.AuthTime, AMR: p.AMR},
+		User: s.viewAccount(u, all), Session: MeSession{ID: p.SessionID, AuthTime: p.AuthTime, AMR: p.AMR},
 		PlatformRoles: roles, PlatformPermissions: permissionsOf(roles), Tenants: viewTenants(all),
 	}
 	if p.Central() {

@@ -20,6 +20,7 @@ type user struct {
 	ClaimID         *uuid.UUID // the registration that the password came with
 	Locale          locale.Language
 	TwoFactorAt     *time.Time
+	Operator        bool // has a role on the platform
 	DisabledAt      *time.Time
 	CreatedAt       time.Time
 	UpdatedAt       time.Time

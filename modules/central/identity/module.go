@@ -46,7 +46,10 @@ type Config struct {
 	InvitationTTL     time.Duration `env:"INVITATION_TTL" envDefault:"168h"`    // Life of an invitation.
 	ResetURL          string        `env:"RESET_URL"`                           // The frontend's page that sets a new password, given ?token=; empty: one of our own.
 	InvitationURL     string        `env:"INVITATION_URL"`                      // The frontend's page that accepts an invitation, given ?token=; empty: one of our own.
+	DeviceLifetime    time.Duration `env:"DEVICE_LIFETIME" envDefault:"720h"`   // How long a remembered device is spared the second factor; 0 remembers none.
 	WizardURL         string        `env:"WIZARD_URL"`                          // Where a browser lands after opening such a link; empty: the issuer's front page.
+
+	OperatorsNeedTwoFactor bool `env:"OPERATORS_NEED_TWO_FACTOR" envDefault:"true"` // Whether a role on the platform counts only with a second factor.
 }
 
 // Queue inserts jobs, in the transaction that ctx carries.
@@ -71,6 +74,9 @@ type Membership struct {
 	Role     string // the role's key
 	Version  int64  // grows with every change of the membership; the token carries it
 	APIURL   string // where the tenant's API answers
+
+	TwoFactorRequired          bool // members need a second factor
+	RememberedDevicesForbidden bool // members are asked for it at every sign-in
 }
 
 // Deps is everything the module uses.
@@ -101,6 +107,11 @@ type Service struct {
 	access    *accessTokens
 	refresh   refreshTokens
 	links     linkTokens
+
+	totpSecrets crypto.Sealer
+	recovery    crypto.Authenticator
+	passkeySeal crypto.Sealer
+	ceremonies  ceremonies
 }
 
 // New makes the module. It does not touch the database; call EnsureKeys before serving.
@@ -121,6 +132,8 @@ func New(d Deps) (*Service, error) {
 		return nil, errors.New("RESET_LINK_TTL: want 1m to 24h")
 	case c.InvitationTTL < time.Hour:
 		return nil, errors.New("INVITATION_TTL: want 1h or more")
+	case c.DeviceLifetime < 0:
+		return nil, errors.New("DEVICE_LIFETIME: want 0 or more")
 	}
 	passwords, err := crypto.NewPasswords(crypto.Argon2{MemoryKiB: c.PasswordMemoryMiB << 10, Passes: c.PasswordPasses, Lanes: 1})
 	if err != nil {
@@ -133,6 +146,11 @@ func New(d Deps) (*Service, error) {
 		ended:     newEndedSessions(d.DB, c.AccessTTL),
 		refresh:   refreshTokens{mac: d.Key.Authenticator("identity refresh tokens")},
 		links:     linkTokens{mac: d.Key.Authenticator("identity mail links")},
+
+		totpSecrets: d.Key.Sealer("identity authenticator secrets"),
+		recovery:    d.Key.Authenticator("identity recovery codes"),
+		passkeySeal: d.Key.Sealer("identity passkeys"),
+		ceremonies:  ceremonies{sealer: d.Key.Sealer("identity passkey ceremonies")},
 	}
 	s.access = newAccessTokens(d.Issuer, s.keys, d.Clock)
 	return s, nil
@@ -157,6 +175,21 @@ func (s *Service) Routes(r *api.Router) {
 	api.Delete(r, "/auth/sessions/{session}", s.handleEndSession, "central.auth.sessions.delete", api.User, api.Both, api.Summary("End a session"))
 	api.Post(r, "/auth/select-tenant", s.handleSelectTenant, "central.auth.select-tenant", api.User, api.Both, api.Summary("Get tokens for a tenant"))
 	api.Post(r, "/auth/invitations/accept", s.handleAccept, "central.auth.invitations.accept", api.Public, api.Summary("Accept an invitation to a workspace"))
+
+	api.Post(r, "/auth/two-factor/challenge", s.handleChallenge, "central.auth.two-factor.challenge", api.Public, api.Both, api.Summary("Answer a challenge with the second factor"))
+	api.Post(r, "/auth/two-factor/passkey/options", s.handlePasskeyProofOptions, "central.auth.two-factor.passkey.options", api.Public, api.Both, api.Summary("Begin the use of a passkey as the second factor"))
+	api.Post(r, "/auth/two-factor", s.handleStartTwoFactor, "central.auth.two-factor.create", api.User, api.Both, api.Summary("Start setting up an authenticator app"))
+	api.Post(r, "/auth/two-factor/confirm", s.handleConfirmTwoFactor, "central.auth.two-factor.confirm", api.User, api.Both, api.Summary("Turn the authenticator app on"))
+	api.Delete(r, "/auth/two-factor", s.handleStopTwoFactor, "central.auth.two-factor.delete", api.User, api.Both, api.Summary("Take the authenticator app off"))
+	api.Post(r, "/auth/two-factor/recovery-codes", s.handleRecoveryCodes, "central.auth.two-factor.recovery-codes", api.User, api.Both, api.Summary("Make new recovery codes"))
+	api.Get(r, "/auth/devices", s.handleDevices, "central.auth.devices.list", api.User, api.Both, api.Summary("The user's remembered devices"))
+	api.Delete(r, "/auth/devices/{device}", s.handleForgetDevice, "central.auth.devices.delete", api.User, api.Both, api.Summary("Forget a remembered device"))
+	api.Post(r, "/auth/passkeys/register/options", s.handleRegisterPasskeyOptions, "central.auth.passkeys.register.options", api.User, api.Both, api.Summary("Begin the making of a passkey"))
+	api.Post(r, "/auth/passkeys", s.handleRegisterPasskey, "central.auth.passkeys.create", api.User, api.Both, api.Status(201), api.MaxBody(64<<10), api.Summary("Keep a passkey"))
+	api.Get(r, "/auth/passkeys", s.handlePasskeys, "central.auth.passkeys.list", api.User, api.Both, api.Summary("The user's passkeys"))
+	api.Delete(r, "/auth/passkeys/{passkey}", s.handleRemovePasskey, "central.auth.passkeys.delete", api.User, api.Both, api.Summary("Remove a passkey"))
+	api.Post(r, "/auth/passkeys/login/options", s.handleLoginPasskeyOptions, "central.auth.passkeys.login.options", api.Public, api.Both, api.Summary("Begin signing in with a passkey"))
+	api.Post(r, "/auth/passkeys/login", s.handleLoginPasskey, "central.auth.passkeys.login", api.Public, api.Both, api.MaxBody(64<<10), api.Summary("Sign in with a passkey"))
 	s.routeKeys(r)
 }
 

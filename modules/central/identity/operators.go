@@ -44,8 +44,9 @@ type Operator struct {
 	GrantedBy string    `json:"granted_by"`
 }
 
-// PlatformPermits returns nil if p holds a permission of the platform, else the fault access.denied. It asks the database each
-// time, so that a role taken away is gone.
+// PlatformPermits returns nil if p holds a permission of the platform, else the fault access.denied; where operators need a second
+// factor, auth.two_factor_setup_required for who has none and auth.two_factor_required for a session that was opened without. It asks
+// the database each time, so that a role taken away is gone.
 func (s *Service) PlatformPermits(ctx context.Context, p api.Principal, permission string) error {
 	roles, err := s.rolesOf(ctx, p.UserID)
 	if err != nil {
@@ -54,7 +55,10 @@ func (s *Service) PlatformPermits(ctx context.Context, p api.Principal, permissi
 	if !slices.Contains(permissionsOf(roles), permission) {
 		return fault.AccessDenied
 	}
-	return nil
+	if !s.Config.OperatorsNeedTwoFactor {
+		return nil
+	}
+	return s.requireTwoFactor(ctx, p)
 }
 
 func (s *Service) rolesOf(ctx context.Context, userID uuid.UUID) ([]string, error) {
@@ -80,10 +84,24 @@ func (s *Service) GrantRole(ctx context.Context, email, role, by string) error {
 		return accountUnknown
 	}
 	row := platformRole{UserID: u.ID, Role: role, GrantedAt: s.now(), GrantedBy: by}
-	if err := s.DB.Gorm(ctx).Clauses(clause.OnConflict{DoNothing: true}).Create(&row).Error; err != nil {
-		return fmt.Errorf("grant role %s to %s: %w", role, u.ID, err)
+	return s.DB.Tx(ctx, func(ctx context.Context) error {
+		if err := s.DB.Gorm(ctx).Clauses(clause.OnConflict{DoNothing: true}).Create(&row).Error; err != nil {
+			return fmt.Errorf("grant role %s to %s: %w", role, u.ID, err)
+		}
+		if err := s.noteOperator(ctx, u.ID); err != nil {
+			return err
+		}
+		return s.record(ctx, Event{Type: eventRoleGranted, Outcome: outcomeSuccess, Reason: role, UserID: u.ID, Identifier: u.Email})
+	})
+}
+
+// noteOperator keeps what the account says of its roles in step with them, in the transaction ctx carries.
+func (s *Service) noteOperator(ctx context.Context, userID uuid.UUID) error {
+	err := s.DB.Gorm(ctx).Exec("update users set operator = exists (select from platform_roles where user_id = users.id) where id = ?", userID).Error
+	if err != nil {
+		return fmt.Errorf("note the roles of %s: %w", userID, err)
 	}
-	return s.record(ctx, Event{Type: eventRoleGranted, Outcome: outcomeSuccess, Reason: role, UserID: u.ID, Identifier: u.Email})
+	return nil
 }
 
 // AccountOf returns the id of the account of email, for who works at the command line.
@@ -110,11 +128,19 @@ func (s *Service) RevokeRole(ctx context.Context, email, role string) (int, erro
 	if u == nil {
 		return 0, accountUnknown
 	}
-	done := s.DB.Gorm(ctx).Where("user_id = ? and (? = '' or role = ?)", u.ID, role, role).Delete(&platformRole{})
-	if done.Error != nil {
-		return 0, fmt.Errorf("revoke role %q of %s: %w", role, u.ID, done.Error)
-	}
-	return int(done.RowsAffected), s.record(ctx, Event{Type: eventRoleRevoked, Outcome: outcomeSuccess, Reason: role, UserID: u.ID, Identifier: u.Email})
+	var taken int64
+	err = s.DB.Tx(ctx, func(ctx context.Context) error {
+		done := s.DB.Gorm(ctx).Where("user_id = ? and (? = '' or role = ?)", u.ID, role, role).Delete(&platformRole{})
+		if done.Error != nil {
+			return fmt.Errorf("revoke role %q of %s: %w", role, u.ID, done.Error)
+		}
+		taken = done.RowsAffected
+		if err := s.noteOperator(ctx, u.ID); err != nil {
+			return err
+		}
+		return s.record(ctx, Event{Type: eventRoleRevoked, Outcome: outcomeSuccess, Reason: role, UserID: u.ID, Identifier: u.Email})
+	})
+	return int(taken), err
 }
 
 // ListOperators returns who has which role on the platform, by e-mail address and role.

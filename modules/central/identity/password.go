@@ -107,6 +107,7 @@ func (s *Service) requireConfirmed(ctx context.Context, p api.Principal, u user)
 type confirmPasswordInput struct {
 	Body struct {
 		Password string `json:"password"`
+		Proof
 	}
 }
 
@@ -116,14 +117,15 @@ type SteppedUp struct {
 }
 
 func (s *Service) handleConfirmPassword(ctx context.Context, in *confirmPasswordInput) (*api.Data[SteppedUp], error) {
-	if err := s.ConfirmPassword(ctx, api.MustPrincipal(ctx), in.Body.Password); err != nil {
+	if err := s.ConfirmPassword(ctx, api.MustPrincipal(ctx), in.Body.Password, in.Body.Proof); err != nil {
 		return nil, err
 	}
 	return api.OK(SteppedUp{ExpiresIn: seconds(stepUpFor)}), nil
 }
 
-// ConfirmPassword lets the session do what asks for a recent proof, for a quarter of an hour.
-func (s *Service) ConfirmPassword(ctx context.Context, p api.Principal, password string) error {
+// ConfirmPassword lets the session do what asks for a recent proof, for a quarter of an hour. Where a remembered device stood in for the
+// second factor, that has to be shown too.
+func (s *Service) ConfirmPassword(ctx context.Context, p api.Principal, password string, proof Proof) error {
 	u, err := s.account(ctx, p.UserID)
 	if err != nil {
 		return err
@@ -131,7 +133,7 @@ func (s *Service) ConfirmPassword(ctx context.Context, p api.Principal, password
 	if err := s.provePassword(ctx, u, password); err != nil {
 		return wrap(err, "confirm a password")
 	}
-	return s.stepUp(ctx, p)
+	return s.stepUpWith(ctx, p, u, proof)
 }
 
 func unlessLive(live bool) error {

@@ -2,30 +2,264 @@ package identity
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"slices"
+	"time"
 
 	"github.com/google/uuid"
+
+	"garment.id/homecore/platform/api"
 )
 
-// Second factors as the rest of the module asks for them. No account has one yet.
+// What a challenge can be answered with.
+const (
+	methodTOTP     = "totp"
+	methodRecovery = "recovery_code"
+	methodPasskey  = "passkey"
+)
+
+// Types of these flows' events.
+const (
+	eventTwoFactorEnabled  = "two_factor_enabled"
+	eventTwoFactorDisabled = "two_factor_disabled"
+	eventTwoFactorFailed   = "two_factor_failed"
+	eventChallenged        = "two_factor_challenged"
+	eventRecoveryCodeUsed  = "recovery_code_used"
+	eventRecoveryCodesNew  = "recovery_codes_renewed"
+	eventDeviceRemembered  = "device_remembered"
+	eventDeviceForgotten   = "device_forgotten"
+	eventPasskeyAdded      = "passkey_added"
+	eventPasskeyRemoved    = "passkey_removed"
+)
+
+// Why sessions end.
+const endedSecondFactor = "second_factor_changed"
+
+// Proof is a second factor as a request carries it: one of the three.
+type Proof struct {
+	Code         string         `json:"code,omitempty" maxLength:"16" doc:"From the authenticator app."`
+	RecoveryCode string         `json:"recovery_code,omitempty" maxLength:"64" doc:"With or without its dashes, in any case."`
+	Passkey      *PasskeyAnswer `json:"passkey,omitempty" doc:"What the browser made of POST /auth/two-factor/passkey/options."`
+}
+
+func (p Proof) single() bool {
+	n := 0
+	for _, given := range []bool{p.Code != "", p.RecoveryCode != "", p.Passkey != nil} {
+		if given {
+			n++
+		}
+	}
+	return n == 1
+}
+
+// provenFactor is a second factor that was judged good and is not used yet.
+type provenFactor struct {
+	amr string
+	// use makes sure that it is good once, in the transaction that goes on with it: twoFactorInvalid where another was faster.
+	use               func(ctx context.Context) error
+	recoveryCodesLeft *int // after a recovery code, once it is used
+}
+
+// checkFactor judges a second factor of u: twoFactorInvalid, whatever is wrong with it. On is what a passkey must have been asked for.
+func (s *Service) checkFactor(ctx context.Context, u user, p Proof, on ceremonyFor) (provenFactor, error) {
+	switch {
+	case p.Code != "":
+		return s.checkTOTP(ctx, u.ID, p.Code)
+	case p.RecoveryCode != "":
+		return s.checkRecoveryCode(ctx, u.ID, p.RecoveryCode)
+	default:
+		return s.checkPasskey(ctx, u, *p.Passkey, on)
+	}
+}
+
+// proveFactor judges the current second factor of somebody who is signed in, with the throttle of challenges.
+func (s *Service) proveFactor(ctx context.Context, p api.Principal, u user, proof Proof) (provenFactor, error) {
+	if !proof.single() {
+		return provenFactor{}, factorMissing
+	}
+	if err := s.admit(ctx, throttleChallenge, u.Email, uuid.Nil); err != nil {
+		return provenFactor{}, err
+	}
+	factor, err := s.checkFactor(ctx, u, proof, ceremonyFor{Purpose: ceremonyProve, UserID: u.ID, ID: p.SessionID})
+	return factor, s.judged(ctx, u, p.SessionID, err)
+}
+
+// judged tells the throttle and the log what became of a second factor, and returns err.
+func (s *Service) judged(ctx context.Context, u user, sessionID uuid.UUID, err error) error {
+	if err == nil {
+		return s.succeeded(ctx, throttleChallenge, u.Email)
+	}
+	if !isFault(err, twoFactorInvalid) {
+		return err
+	}
+	if err := s.failed(ctx, throttleChallenge, u.Email); err != nil {
+		return err
+	}
+	if err := s.record(ctx, Event{Type: eventTwoFactorFailed, Outcome: outcomeFailure, Reason: "wrong_code", UserID: u.ID, Identifier: u.Email, SessionID: sessionID}); err != nil {
+		return err
+	}
+	return err
+}
+
+const factorsOf = `
+select exists (select from totp_factors where user_id = @user) as totp,
+	exists (select from recovery_codes where user_id = @user and used_at is null) as recovery,
+	exists (select from passkeys where user_id = @user) as passkey`
 
 // secondFactors returns the methods the user could answer a challenge with: totp, recovery_code, passkey. None: no challenge.
-func (s *Service) secondFactors(_ context.Context, _ user) ([]string, error) { return nil, nil }
-
-// secondFactorRequired reports whether the user's platform roles or tenants ask for a second factor, or the user does.
-func (s *Service) secondFactorRequired(_ context.Context, _ user) (bool, error) { return false, nil }
-
-var errNoFactor = errors.New("a challenge for an account without a second factor")
-
-// openChallenge asks for the second factor before w gets a session.
-func (s *Service) openChallenge(_ context.Context, _ wayIn, _ []string) (SignedIn, error) {
-	return SignedIn{}, errNoFactor
+func (s *Service) secondFactors(ctx context.Context, u user) ([]string, error) {
+	if u.TwoFactorAt == nil {
+		return nil, nil
+	}
+	var has struct{ TOTP, Recovery, Passkey bool }
+	if err := s.DB.Gorm(ctx).Raw(factorsOf, map[string]any{"user": u.ID}).Scan(&has).Error; err != nil {
+		return nil, fmt.Errorf("read the second factors of %s: %w", u.ID, err)
+	}
+	var methods []string
+	for _, m := range []struct {
+		has  bool
+		name string
+	}{{has.TOTP, methodTOTP}, {has.Recovery, methodRecovery}, {has.Passkey, methodPasskey}} {
+		if m.has {
+			methods = append(methods, m.name)
+		}
+	}
+	return methods, nil
 }
 
-// remembered returns the remembered device that token belongs to; false unless it is good for u now.
-func (s *Service) remembered(_ context.Context, _ user, _ string) (id uuid.UUID, ok bool, err error) {
-	return uuid.Nil, false, nil
+// secondFactorRequired reports whether the user's platform roles or one of their tenants ask for a second factor.
+func (s *Service) secondFactorRequired(ctx context.Context, u user) (bool, error) {
+	if s.operatorsNeedTwoFactor(u) {
+		return true, nil
+	}
+	all, err := s.Tenants.Of(ctx, u.ID)
+	if err != nil {
+		return false, fmt.Errorf("read the memberships of %s: %w", u.ID, err)
+	}
+	return s.twoFactorAsked(u, all), nil
 }
 
-// forgetDevices ends the user's remembered devices, in the transaction ctx carries.
-func (s *Service) forgetDevices(_ context.Context, _ uuid.UUID) error { return nil }
+func (s *Service) operatorsNeedTwoFactor(u user) bool {
+	return s.Config.OperatorsNeedTwoFactor && u.Operator
+}
+
+// twoFactorAsked is secondFactorRequired for who knows the user's memberships already.
+func (s *Service) twoFactorAsked(u user, all []Membership) bool {
+	return s.operatorsNeedTwoFactor(u) || slices.ContainsFunc(all, func(m Membership) bool { return m.TwoFactorRequired })
+}
+
+// stepUpWith notes that the caller has just proved who they are, by the password. A session that a remembered device spared the second
+// factor has to show that too, and counts as two factors from then on: a stolen device with a stolen password must not become more.
+func (s *Service) stepUpWith(ctx context.Context, p api.Principal, u user, proof Proof) error {
+	var in session
+	if err := s.DB.Gorm(ctx).Select("id", "device_id").Where("id = ?", p.SessionID).Take(&in).Error; err != nil {
+		return fmt.Errorf("read session %s: %w", p.SessionID, err)
+	}
+	if in.DeviceID == nil || u.TwoFactorAt == nil {
+		return s.stepUp(ctx, p)
+	}
+	factor, err := s.proveFactor(ctx, p, u, proof)
+	if err != nil {
+		return wrap(err, "step up")
+	}
+	return s.DB.Tx(ctx, func(ctx context.Context) error {
+		if _, err := s.lockUser(ctx, &u); err != nil {
+			return err
+		}
+		if err := factor.use(ctx); err != nil {
+			return err
+		}
+		if err := s.countFactor(ctx, p.SessionID, factor.amr); err != nil {
+			return err
+		}
+		return s.stepUp(ctx, p)
+	})
+}
+
+// countFactor notes on a session, in the transaction ctx carries, that a second factor was proved in it.
+func (s *Service) countFactor(ctx context.Context, sessionID uuid.UUID, amr string) error {
+	in, live, err := s.lockSession(ctx, sessionID)
+	if err != nil || !live {
+		return err
+	}
+	if err := s.DB.Gorm(ctx).Model(&in).Select("amr", "device_id").Updates(session{AMR: addAMR(in.AMR, amr, amrMultiple)}).Error; err != nil {
+		return fmt.Errorf("note the second factor on session %s: %w", sessionID, err)
+	}
+	return nil
+}
+
+// letIn returns the fault that keeps u out of a tenant whose policy the session does not meet: who has no second factor must set
+// one up, and where no remembered device may stand in for it, who came by one must sign in with it.
+func (m Membership) letIn(u user, in session) error {
+	switch {
+	case m.TwoFactorRequired && u.TwoFactorAt == nil:
+		return twoFactorSetupRequired
+	case m.RememberedDevicesForbidden && in.DeviceID != nil, m.TwoFactorRequired && in.DeviceID == nil && !in.multiple():
+		return twoFactorRequired
+	default:
+		return nil
+	}
+}
+
+// addedFactor does, in the transaction ctx carries and under the lock of u's row, what every new second factor brings: the account
+// has one, sessions that were opened without it and devices that were spared it end, and the session it was proved in counts as two factors.
+// It returns the ids of the sessions that ended.
+func (s *Service) addedFactor(ctx context.Context, p api.Principal, u user, amr string) ([]uuid.UUID, error) {
+	if u.TwoFactorAt == nil {
+		if err := s.setTwoFactorAt(ctx, u.ID, new(s.now())); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.countFactor(ctx, p.SessionID, amr); err != nil {
+		return nil, err
+	}
+	return s.changedFactors(ctx, p, u)
+}
+
+// changedFactors ends what was opened under the factors of before, except for the caller's session.
+func (s *Service) changedFactors(ctx context.Context, p api.Principal, u user) ([]uuid.UUID, error) {
+	if err := s.forgetDevices(ctx, u.ID); err != nil {
+		return nil, err
+	}
+	return s.endSessions(ctx, u.ID, endedSecondFactor, "id <> ?", p.SessionID)
+}
+
+func (s *Service) setTwoFactorAt(ctx context.Context, of uuid.UUID, at *time.Time) error {
+	if err := s.DB.Gorm(ctx).Model(&user{}).Where("id = ?", of).Update("two_factor_at", at).Error; err != nil {
+		return fmt.Errorf("note the second factor of %s: %w", of, err)
+	}
+	return nil
+}
+
+// viewAccount is an account as its owner sees it, who has these memberships.
+func (s *Service) viewAccount(u user, all []Membership) User {
+	view := viewUser(u)
+	view.TwoFactor.Required = s.twoFactorAsked(u, all)
+	return view
+}
+
+// requireTwoFactor returns the faults auth.two_factor_setup_required, where the caller has no second factor, and
+// auth.two_factor_required, where the session was opened without it. It asks the session's row: the token may be older than the factor.
+func (s *Service) requireTwoFactor(ctx context.Context, p api.Principal) error {
+	var found struct {
+		TwoFactorAt *time.Time
+		AMR         string
+	}
+	err := s.DB.Gorm(ctx).Raw("select u.two_factor_at, s.amr from sessions s join users u on u.id = s.user_id where s.id = ? and s.user_id = ?",
+		p.SessionID, p.UserID).Scan(&found).Error
+	switch {
+	case err != nil:
+		return fmt.Errorf("ask session %s for its second factor: %w", p.SessionID, err)
+	case found.TwoFactorAt == nil:
+		return twoFactorSetupRequired
+	case !(session{AMR: found.AMR}).multiple():
+		return twoFactorRequired
+	default:
+		return nil
+	}
+}
+
+// RequireTwoFactor returns a fault unless the caller has a second factor, and proved it when signing in: who asks it of others has one.
+func (s *Service) RequireTwoFactor(ctx context.Context, p api.Principal) error {
+	return s.requireTwoFactor(ctx, p)
+}

@@ -73,6 +73,9 @@ func (s *Service) SelectTenant(ctx context.Context, p api.Principal, slugOrID st
 		if err := s.DB.Gorm(ctx).Where("id = ?", in.UserID).Take(&u).Error; err != nil {
 			return err
 		}
+		if err := of.letIn(u, in); err != nil {
+			return err
+		}
 		if c, err = s.openChain(ctx, in, tenantAudience(of.TenantID)); err != nil {
 			return err
 		}

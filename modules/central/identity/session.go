@@ -203,7 +203,7 @@ func (s *Service) issue(ctx context.Context, u user, in session, c chain, of *Me
 	return Tokens{
 		AccessToken: access, TokenType: "Bearer", ExpiresIn: seconds(expires.Sub(now)),
 		RefreshToken: s.refresh.encode(c), RefreshExpiresIn: seconds(c.ExpiresAt.Sub(now)),
-		User: viewUser(u), Tenants: viewTenants(all),
+		User: s.viewAccount(u, all), Tenants: viewTenants(all),
 	}, nil
 }
 

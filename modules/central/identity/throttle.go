@@ -14,6 +14,7 @@ const (
 	throttleResend    = "resend"
 	throttleChallenge = "challenge"
 	throttleGoogle    = "google"
+	throttlePasskey   = "passkey"
 )
 
 // admit counts an attempt before anything is done about it, and refuses it with rate_limited and Retry-After where there were too

@@ -20,6 +20,9 @@ type Membership struct {
 	Role     string // key of the role
 	Version  int64
 	APIURL   string `gorm:"-"`
+
+	TwoFactorRequired          bool // members need a second factor
+	RememberedDevicesForbidden bool // members are asked for it at every sign-in
 }
 
 // Directory answers who belongs where.
@@ -61,7 +64,7 @@ func (d *Directory) Find(ctx context.Context, user uuid.UUID, slugOrID string) (
 func (d *Directory) find(ctx context.Context, where string, args ...any) ([]Membership, error) {
 	out := []Membership{}
 	err := d.db.Gorm(ctx).Table("memberships m").Joins("join tenants t on t.id = m.tenant_id").
-		Select("t.id as tenant_id", "t.slug", "t.name", "t.status", "m.role", "m.version").
+		Select("t.id as tenant_id", "t.slug", "t.name", "t.status", "m.role", "m.version", "t.two_factor_required", "t.remembered_devices_forbidden").
 		Where("m.status = 'active' and t.status not in ('archived', 'dropping', 'dropped')").
 		Where(where, args...).Order("t.name, t.id").Find(&out).Error
 	if err != nil {

@@ -1,0 +1,299 @@
+package identity
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-webauthn/webauthn/protocol"
+	"github.com/go-webauthn/webauthn/webauthn"
+	"github.com/google/uuid"
+	"gorm.io/gorm"
+
+	"garment.id/homecore/platform/api"
+	"garment.id/homecore/platform/fault"
+)
+
+// maxPasskeys is how many an account may have; every ceremony lists them.
+const maxPasskeys = 20
+
+// passkey is a WebAuthn credential. It is a second factor, and because the authenticator asks its user for a PIN or a fingerprint, a
+// way in by itself.
+type passkey struct {
+	ID           uuid.UUID
+	UserID       uuid.UUID
+	CredentialID []byte
+	Credential   []byte // sealed
+	Name         string
+	CreatedAt    time.Time
+	LastUsedAt   *time.Time
+}
+
+func (passkey) TableName() string { return "passkeys" }
+
+// holder is an account as the library wants it. The handle that authenticators keep is the account's id, which says nothing of it.
+type holder struct {
+	user        user
+	credentials []webauthn.Credential
+}
+
+func (h holder) WebAuthnID() []byte                         { return h.user.ID[:] }
+func (h holder) WebAuthnName() string                       { return h.user.Email }
+func (h holder) WebAuthnDisplayName() string                { return h.user.Name }
+func (h holder) WebAuthnCredentials() []webauthn.Credential { return h.credentials }
+
+// holderOf returns u with its passkeys.
+func (s *Service) holderOf(ctx context.Context, u user) (holder, error) {
+	var rows []passkey
+	if err := s.DB.Gorm(ctx).Where("user_id = ?", u.ID).Order("id").Find(&rows).Error; err != nil {
+		return holder{}, fmt.Errorf("read the passkeys of %s: %w", u.ID, err)
+	}
+	h := holder{user: u, credentials: make([]webauthn.Credential, len(rows))}
+	for i, row := range rows {
+		if err := s.openCredential(row, &h.credentials[i]); err != nil {
+			return holder{}, err
+		}
+	}
+	return h, nil
+}
+
+func (h holder) descriptors() []protocol.CredentialDescriptor {
+	out := make([]protocol.CredentialDescriptor, len(h.credentials))
+	for i := range h.credentials {
+		out[i] = h.credentials[i].Descriptor()
+	}
+	return out
+}
+
+// A credential is sealed to its row and its owner: it cannot be put into another's.
+func sealedTo(row passkey) []byte { return append(row.ID[:len(row.ID):len(row.ID)], row.UserID[:]...) }
+
+func (s *Service) sealCredential(row *passkey, c *webauthn.Credential) error {
+	text, err := json.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("write passkey %s: %w", row.ID, err)
+	}
+	row.Credential = s.passkeySeal.Seal(text, sealedTo(*row))
+	return nil
+}
+
+func (s *Service) openCredential(row passkey, c *webauthn.Credential) error {
+	text, err := s.passkeySeal.Open(row.Credential, sealedTo(row))
+	if err == nil {
+		err = json.Unmarshal(text, c)
+	}
+	if err != nil {
+		return fmt.Errorf("read passkey %s: %w", row.ID, err)
+	}
+	return nil
+}
+
+// PasskeyOptions begin a ceremony of the browser's.
+type PasskeyOptions struct {
+	Ceremony  string         `json:"ceremony" doc:"To be sent back with what the browser makes of the options."`
+	ExpiresIn int64          `json:"expires_in" doc:"Seconds it is good for."`
+	PublicKey map[string]any `json:"public_key" doc:"For navigator.credentials, by way of PublicKeyCredential.parseCreationOptionsFromJSON or parseRequestOptionsFromJSON."`
+}
+
+// handleRegisterPasskeyOptions begins the making of a passkey.
+func (s *Service) handleRegisterPasskeyOptions(ctx context.Context, _ *struct{}) (*api.Data[PasskeyOptions], error) {
+	p := api.MustPrincipal(ctx)
+	if err := s.requireStepUp(ctx, p); err != nil {
+		return nil, err
+	}
+	rp, err := s.relyingParty("")
+	if err != nil {
+		return nil, err
+	}
+	u, err := s.account(ctx, p.UserID)
+	if err != nil {
+		return nil, err
+	}
+	if err := requireOwner(u); err != nil {
+		return nil, err
+	}
+	h, err := s.holderOf(ctx, u)
+	if err != nil {
+		return nil, err
+	}
+	if len(h.credentials) >= maxPasskeys {
+		return nil, passkeysTooMany
+	}
+	options, data, err := rp.BeginRegistration(h, webauthn.WithExclusions(h.descriptors()))
+	if err != nil {
+		return nil, fmt.Errorf("begin the registration of a passkey: %w", err)
+	}
+	return s.begin(ceremonyFor{Purpose: ceremonyRegister, UserID: u.ID, ID: p.SessionID}, options.Response, data)
+}
+
+type registerPasskeyInput struct {
+	Body struct {
+		PasskeyAnswer
+		Name string `json:"name,omitempty" maxLength:"100" doc:"What its owner calls it; otherwise what the browser says of itself."`
+	}
+}
+
+// PasskeyView is a passkey as its owner sees it.
+type PasskeyView struct {
+	ID         uuid.UUID  `json:"id"`
+	Name       string     `json:"name"`
+	CreatedAt  time.Time  `json:"created_at"`
+	LastUsedAt *time.Time `json:"last_used_at"`
+}
+
+func viewPasskey(row passkey) PasskeyView {
+	v := PasskeyView{ID: row.ID, Name: row.Name, CreatedAt: row.CreatedAt.UTC()}
+	if row.LastUsedAt != nil {
+		v.LastUsedAt = new(row.LastUsedAt.UTC())
+	}
+	return v
+}
+
+// AddedPasskey is the answer of a registration.
+type AddedPasskey struct {
+	PasskeyView
+	RecoveryCodes []string `json:"recovery_codes,omitempty" doc:"With the first second factor: shown once."`
+}
+
+// handleRegisterPasskey keeps a passkey the browser has made. The account's first second factor brings recovery codes.
+func (s *Service) handleRegisterPasskey(ctx context.Context, in *registerPasskeyInput) (*api.Data[AddedPasskey], error) {
+	p := api.MustPrincipal(ctx)
+	if err := s.requireStepUp(ctx, p); err != nil {
+		return nil, err
+	}
+	added, ended, err := s.registerPasskey(ctx, p, in.Body.PasskeyAnswer, in.Body.Name)
+	if err != nil {
+		return nil, wrap(err, "register a passkey")
+	}
+	s.ended.add(ended...)
+	answer := api.OK(added)
+	answer.Status = 201
+	return answer, nil
+}
+
+func (s *Service) registerPasskey(ctx context.Context, p api.Principal, a PasskeyAnswer, name string) (added AddedPasskey, ended []uuid.UUID, err error) {
+	c, ok := s.ceremonies.open(a.Ceremony, s.now())
+	if !ok || c.ceremonyFor != (ceremonyFor{Purpose: ceremonyRegister, UserID: p.UserID, ID: p.SessionID}) {
+		return added, nil, passkeyRefused
+	}
+	text, err := json.Marshal(a.Credential)
+	if err != nil {
+		return added, nil, passkeyRefused
+	}
+	parsed, err := protocol.ParseCredentialCreationResponseBytes(text)
+	if err != nil {
+		return added, nil, passkeyRefused.WithCause(err)
+	}
+	rp, err := s.relyingParty(parsed.Response.CollectedClientData.Origin)
+	if err != nil {
+		return added, nil, err
+	}
+	made, err := rp.CreateCredential(holder{user: user{ID: p.UserID}}, c.Data, parsed)
+	if err != nil {
+		return added, nil, passkeyRefused.WithCause(err)
+	}
+	at := s.now()
+	row := passkey{ID: newID(), UserID: p.UserID, CredentialID: made.ID, Name: deviceName(name, api.ClientFrom(ctx).UserAgent), CreatedAt: at}
+	// What it was attested with is of no use later, and tells which device it was.
+	made.Attestation = webauthn.CredentialAttestation{}
+	if err := s.sealCredential(&row, made); err != nil {
+		return added, nil, err
+	}
+	err = s.DB.Tx(ctx, func(ctx context.Context) error {
+		u, err := s.lockUser(ctx, &user{ID: p.UserID})
+		if err != nil {
+			return err
+		}
+		if err := requireOwner(u); err != nil {
+			return err
+		}
+		if err := s.finishCeremony(ctx, c, passkeyRefused); err != nil {
+			return err
+		}
+		var n int64
+		if err := s.DB.Gorm(ctx).Model(&passkey{}).Where("user_id = ?", u.ID).Count(&n).Error; err != nil {
+			return err
+		}
+		if n >= maxPasskeys {
+			return passkeysTooMany
+		}
+		if err := s.DB.Gorm(ctx).Create(&row).Error; err != nil {
+			if errors.Is(err, gorm.ErrDuplicatedKey) {
+				return passkeyKnown
+			}
+			return err
+		}
+		first := u.TwoFactorAt == nil
+		if first {
+			if added.RecoveryCodes, err = s.replaceRecoveryCodes(ctx, u.ID); err != nil {
+				return err
+			}
+		}
+		if ended, err = s.addedFactor(ctx, p, u, amrOfPasskey(*made)); err != nil {
+			return err
+		}
+		if err := s.record(ctx, Event{Type: eventPasskeyAdded, Outcome: outcomeSuccess, UserID: u.ID, Identifier: u.Email, SessionID: p.SessionID}); err != nil {
+			return err
+		}
+		return s.notify(ctx, letterPasskeyAdded, u.ID, 0)
+	})
+	added.PasskeyView = viewPasskey(row)
+	return added, ended, err
+}
+
+// handlePasskeys lists the caller's passkeys, of which there are never many.
+func (s *Service) handlePasskeys(ctx context.Context, _ *struct{}) (*api.Page[PasskeyView], error) {
+	p := api.MustPrincipal(ctx)
+	var rows []passkey
+	if err := s.DB.Gorm(ctx).Where("user_id = ?", p.UserID).Order("id desc").Find(&rows).Error; err != nil {
+		return nil, fmt.Errorf("list the passkeys of %s: %w", p.UserID, err)
+	}
+	views := make([]PasskeyView, len(rows))
+	for i, row := range rows {
+		views[i] = viewPasskey(row)
+	}
+	return api.List(views, "", maxPasskeys), nil
+}
+
+type removePasskeyInput struct {
+	Passkey uuid.UUID `path:"passkey"`
+}
+
+// handleRemovePasskey takes a passkey off the caller's account; the last second factor only where none is required.
+func (s *Service) handleRemovePasskey(ctx context.Context, in *removePasskeyInput) (*api.Data[struct{}], error) {
+	p := api.MustPrincipal(ctx)
+	if err := s.requireStepUp(ctx, p); err != nil {
+		return nil, err
+	}
+	var ended []uuid.UUID
+	err := s.DB.Tx(ctx, func(ctx context.Context) error {
+		u, err := s.lockUser(ctx, &user{ID: p.UserID})
+		if err != nil {
+			return err
+		}
+		done := s.DB.Gorm(ctx).Where("id = ? and user_id = ?", in.Passkey, u.ID).Delete(&passkey{})
+		if done.Error != nil {
+			return done.Error
+		}
+		if done.RowsAffected == 0 {
+			return fault.ResourceNotFound
+		}
+		if err := s.lostFactor(ctx, &u); err != nil {
+			return err
+		}
+		if ended, err = s.changedFactors(ctx, p, u); err != nil {
+			return err
+		}
+		if err := s.record(ctx, Event{Type: eventPasskeyRemoved, Outcome: outcomeSuccess, UserID: u.ID, Identifier: u.Email, SessionID: p.SessionID}); err != nil {
+			return err
+		}
+		return s.notify(ctx, letterPasskeyRemoved, u.ID, 0)
+	})
+	if err != nil {
+		return nil, wrap(err, "remove a passkey")
+	}
+	s.ended.add(ended...)
+	return api.Done(), nil
+}
