@@ -69,6 +69,7 @@ type letter struct {
 	To      string   `json:"to"`
 	Subject string   `json:"subject"`
 	Text    string   `json:"text"`
+	HTML    string   `json:"html"`
 	Links   []string `json:"links"`
 }
 

@@ -14,6 +14,7 @@ const (
 	letterVerifyResent = "verify_resent"
 	letterVerifyAgain  = "verify_again"
 	letterKnown        = "already_registered"
+	letterVerified     = "already_verified"
 )
 
 // write returns a letter to u in their language; l is the link it carries, if it carries one.
@@ -62,6 +63,11 @@ func (s *Service) write(m sendMail, u user, l mailLink) (mail.Letter, error) {
 			"Somebody, perhaps you, tried to register with "+brand+" using this e-mail address. It already has an account; nothing has changed.")}
 		letter.After = []string{in("Jika itu Anda, masuklah dengan kata sandi Anda, atau pilih \"Lupa kata sandi\" untuk menetapkan yang baru. Jika bukan, abaikan email ini.",
 			"If it was you, sign in with your password, or choose \"Forgot password\" to set a new one. If not, ignore this e-mail.")}
+	case letterVerified:
+		letter.Subject = in("Alamat email Anda sudah diverifikasi", "Your e-mail address is verified already")
+		letter.Body = []string{in("Seseorang, mungkin Anda, meminta email verifikasi dari "+brand+" untuk alamat ini. Alamat ini sudah diverifikasi: Anda dapat langsung masuk.",
+			"Somebody, perhaps you, asked "+brand+" for a verification mail to this address. It is verified already: you can sign in.")}
+		letter.After = []string{in("Jika itu bukan Anda, abaikan email ini.", "If it was not you, ignore this e-mail.")}
 	default:
 		return mail.Letter{}, fmt.Errorf("there is no letter %q", m.Letter)
 	}

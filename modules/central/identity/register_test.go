@@ -167,8 +167,11 @@ func TestVerifyEmail(t *testing.T) {
 			"(select id::text from central.users where email = 'ulang@example.com')"); n != 1 {
 			t.Errorf("%d mails queued", n)
 		}
-		if n := count(t, a, "select count(*) from central.kept_mail where recipient in ($1, 'tidakada@example.com')", known.Email); n != 0 {
-			t.Errorf("%d mails to who has nothing to verify", n)
+		if got := letters(t, a, known.Email, 1)[0]; got.Subject != "Alamat email Anda sudah diverifikasi" || len(got.Links) > 1 {
+			t.Errorf("%q with %v", got.Subject, got.Links)
+		}
+		if n := count(t, a, "select count(*) from central.kept_mail where recipient = 'tidakada@example.com'"); n != 0 {
+			t.Errorf("%d mails to who has no account", n)
 		}
 	})
 }

@@ -21,7 +21,7 @@ func (s *Service) handleResend(ctx context.Context, in *resendInput) (*api.Data[
 }
 
 // ResendVerification queues the mail that verifies an address once more, at most one a minute. It answers alike where there is
-// nothing to verify, and does the same work.
+// nothing to verify, and does the same work: a verified address is told so by mail.
 func (s *Service) ResendVerification(ctx context.Context, email string) error {
 	if _, err := normaliseEmail(email); err != nil {
 		return fault.ValidationFailed.WithField("email", "Alamat email tidak valid.", "The e-mail address is not valid.")
@@ -34,8 +34,11 @@ func (s *Service) ResendVerification(ctx context.Context, email string) error {
 	if _, _, err := s.passwords.Verify(ctx, "", email); err != nil {
 		return err
 	}
-	if u == nil || u.EmailVerifiedAt != nil || u.DisabledAt != nil {
+	if u == nil || u.DisabledAt != nil {
 		return nil
+	}
+	if u.EmailVerifiedAt != nil {
+		return wrap(s.queueMail(ctx, sendMail{Letter: letterVerified, UserID: u.ID}), "resend a verification")
 	}
 	err = s.DB.Tx(ctx, func(ctx context.Context) error {
 		link, err := s.keepLink(ctx, u.ID, u.Email, purposeVerify)
