@@ -99,6 +99,9 @@ func (s *Service) Onboard(ctx context.Context, user uuid.UUID, d Draft) (*Onboar
 		Steps: []Step{{stepSchema, "pending"}, {stepContents, "pending"}, {stepActivate, "pending"}},
 	}
 	err = s.DB.Tx(ctx, func(ctx context.Context) error {
+		if err := s.claimLookalikes(ctx, d.Slug); err != nil {
+			return err
+		}
 		if err := s.DB.Gorm(ctx).Create(tenant).Error; database.Constraint(err) == "tenants_slug_key" {
 			return SlugTaken.WithCause(err)
 		} else if err != nil {
@@ -153,7 +156,11 @@ func (s *Service) Available(ctx context.Context, slug string) (reason string, er
 	if n > 0 {
 		return "taken", nil
 	}
-	return "", nil
+	alike, err := s.lookalike(ctx, slug, uuid.Nil)
+	if alike {
+		return "taken", err
+	}
+	return "", err
 }
 
 // Provision takes an onboarding to its end, as the job would that was inserted with it: who asked need not wait for that one. It

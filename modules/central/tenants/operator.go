@@ -1,6 +1,7 @@
 package tenants
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -82,6 +83,9 @@ func (s *Service) Rename(ctx context.Context, slugOrID, slug, name string, versi
 		return nil, SlugReserved
 	}
 	return s.with(ctx, slugOrID, func(t *tenancy.Tenant) error {
+		if alike, err := s.lookalike(ctx, slug, t.ID); err != nil || alike && slug != "" {
+			return cmp.Or[error](err, SlugTaken)
+		}
 		if err := s.Fleet.Rename(ctx, t.ID, slug, name, version, o); err != nil {
 			return err
 		}

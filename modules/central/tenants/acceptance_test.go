@@ -1,0 +1,137 @@
+package tenants_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"garment.id/homecore/cmd/homecore/app/apptest"
+)
+
+func one(t *testing.T, a *apptest.App, query string, args ...any) (n int) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), a.SuperURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(t.Context())) //nolint:errcheck // nothing is left to lose
+	if err := conn.QueryRow(t.Context(), query, args...).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// 30: onboarding is one act: registry row, owner membership, provisioning job; idempotent; a race for a name has one winner; reserved,
+// confusable and profane names are refused.
+func TestAuth30_Onboarding(t *testing.T) {
+	t.Parallel()
+	a := apptest.New(t)
+	person := a.SignUp(t)
+	onboard := func(t *testing.T, p *apptest.Person, slug, key string) *apptest.Response {
+		t.Helper()
+		return p.Post(t, "/auth/onboarding", map[string]any{"name": "Konveksi", "slug": slug}, "Idempotency-Key", key)
+	}
+	traces := func(t *testing.T, slug string) [4]int {
+		t.Helper()
+		const of = " where t.slug = $1"
+		return [4]int{
+			one(t, a, "select count(*) from central.tenants t"+of, slug),
+			one(t, a, "select count(*) from central.memberships m join central.tenants t on t.id = m.tenant_id and m.role = 'owner' and m.status = 'active'"+of, slug),
+			one(t, a, "select count(*) from central.onboardings o join central.tenants t on t.id = o.tenant_id"+of, slug),
+			one(t, a, "select count(*) from central.river_job j join central.onboardings o on j.args->>'onboarding_id' = o.id::text join central.tenants t on t.id = o.tenant_id"+of, slug),
+		}
+	}
+	t.Run("makes the row, the membership and the job together", func(t *testing.T) {
+		t.Parallel()
+		onboard(t, person, "satu-tindakan", uuid.NewString()).Want(t, http.StatusAccepted)
+		if got := traces(t, "satu-tindakan"); got[0] != 1 || got[1] != 1 || got[2] != 1 || got[3] < 1 {
+			t.Errorf("tenants, memberships, onboardings, jobs: %v", got)
+		}
+	})
+	t.Run("or none of them", func(t *testing.T) {
+		t.Parallel()
+		onboard(t, person, "sudah-ada", uuid.NewString()).Want(t, http.StatusAccepted)
+		before := one(t, a, "select count(*) from central.memberships where user_id = $1", person.ID)
+		other := a.SignUp(t)
+		onboard(t, other, "sudah-ada", uuid.NewString()).Want(t, http.StatusConflict, "resource.conflict")
+		if n := one(t, a, "select (select count(*) from central.memberships where user_id = $1) + (select count(*) from central.onboardings where user_id = $1)", other.ID); n != 0 || before == 0 {
+			t.Errorf("%d rows of who was refused", n)
+		}
+	})
+	t.Run("is done once for a key, even at the same time", func(t *testing.T) {
+		t.Parallel()
+		key := uuid.NewString()
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		ids := map[any]bool{}
+		for range 8 {
+			wg.Go(func() {
+				r := onboard(t, person, "sekali-saja", key)
+				if r.Status != http.StatusAccepted {
+					t.Errorf("answer %d %s", r.Status, r.Raw)
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				ids[r.Object(t)["onboarding"].(map[string]any)["id"]] = true
+			})
+		}
+		wg.Wait()
+		if got := traces(t, "sekali-saja"); len(ids) != 1 || got[0] != 1 || got[1] != 1 || got[2] != 1 {
+			t.Errorf("%v, %v", ids, got)
+		}
+	})
+	t.Run("of many who want a name, or one that reads like it, one gets it", func(t *testing.T) {
+		t.Parallel()
+		people := []*apptest.Person{a.SignUp(t), a.SignUp(t), a.SignUp(t)}
+		for _, slugs := range [][]string{{"rebutan"}, {"mini-tailor", "minl-tailor", "m1ni-tail0r", "rnini-tailor"}} {
+			var wg sync.WaitGroup
+			var mu sync.Mutex
+			count := map[string]int{}
+			for i := range 16 {
+				wg.Go(func() {
+					r := onboard(t, people[i%3], slugs[i%len(slugs)], uuid.NewString())
+					mu.Lock()
+					defer mu.Unlock()
+					count[fmt.Sprint(r.Status, " ", r.Code, " ", len(r.Errors["slug"]))]++
+				})
+			}
+			wg.Wait()
+			if count["202 ok 0"] != 1 || count["409 resource.conflict 1"] != 15 {
+				t.Errorf("%v: %v", slugs, count)
+			}
+		}
+	})
+	t.Run("refuses names that are the platform's, read like them, or are foul", func(t *testing.T) {
+		t.Parallel()
+		for _, slug := range []string{
+			"admin", "ad-min", "adm1n", "adrnin", "admln", "l0gin", "ma1l", "bill-ing", "garment", "garrnent", "g4rment", "garment-id", "garmentid",
+			"homecore", "h0mecore", "horn3core", "my-homecore", "homecoresupport", "rapi-official", "toko-resmi", "toko-resm1",
+			"fuck", "fuckyou", "f-u-c-k", "fuuuck", "toko-babi", "t0k0-b4b1", "sh1t", "kontolmu", "k0nt0l", "anj1ng", "xn--abc", "a--b",
+		} {
+			onboard(t, person, slug, uuid.NewString()).WantField(t, "slug")
+			got := person.Get(t, "/auth/onboarding/availability?slug="+slug).Want(t, http.StatusOK).Object(t)
+			if got["available"] != false || got["reason"] != "reserved" {
+				t.Errorf("%s: %v", slug, got)
+			}
+		}
+	})
+	t.Run("and no others", func(t *testing.T) {
+		t.Parallel()
+		for _, slug := range []string{"jaya-garment", "garment-jaya", "asuransi-tani", "mall", "batik-tulis", "kasur-busa", "pantai-indah", "toko-12", "analisa-data", "konveksi-01", "konveksi-02"} {
+			got := person.Get(t, "/auth/onboarding/availability?slug="+slug).Want(t, http.StatusOK).Object(t)
+			if got["available"] != true {
+				t.Errorf("%s: %v", slug, got)
+			}
+		}
+		onboard(t, person, "batik-lasem", uuid.NewString()).Want(t, http.StatusAccepted)
+		if got := person.Get(t, "/auth/onboarding/availability?slug=bat1k-lasem").Want(t, http.StatusOK).Object(t); got["reason"] != "taken" {
+			t.Errorf("%v", got)
+		}
+	})
+}
