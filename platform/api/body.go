@@ -60,6 +60,9 @@ func (o *operation) inspectQuery(x *exchange, u *url.URL) error {
 		switch {
 		case name == "lang":
 		case !slices.Contains(o.query, name):
+			if o.anyQuery {
+				continue
+			}
 			x.wrong = append(x.wrong, wrongField{field: name, text: textUnknownParameter})
 		case !slices.ContainsFunc(values, func(v string) bool { return !isText(v) }):
 		default:

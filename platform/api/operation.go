@@ -32,6 +32,9 @@ func Summary(text string) Option { return func(o *operation) { o.summary = text 
 // Description explains the operation in the documentation, in Markdown.
 func Description(text string) Option { return func(o *operation) { o.description = text } }
 
+// AnyQuery takes parameters that the operation does not declare, and ignores them: somebody else writes its addresses.
+func AnyQuery(o *operation) { o.anyQuery = true }
+
 // MaxBody limits the request's body, in bytes. Default 1 MiB.
 func MaxBody(bytes int64) Option { return func(o *operation) { o.maxBody = bytes } }
 
@@ -48,6 +51,7 @@ type operation struct {
 	hasBody       bool
 	anyMedia      bool // a raw body of a type the handler judges itself
 	query         []string
+	anyQuery      bool     // others are ignored
 	uuids         []string // parameters that are UUIDs
 	headers       []string
 	meter         meter

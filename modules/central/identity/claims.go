@@ -218,7 +218,7 @@ func (s *Service) evict(ctx context.Context, userID uuid.UUID) (ended []uuid.UUI
 			return nil, fmt.Errorf("evict from account %s: %w", userID, err)
 		}
 	}
-	if err := s.DB.Gorm(ctx).Exec("update users set two_factor_at = null where id = ? and two_factor_at is not null", userID).Error; err != nil {
+	if err := s.DB.Gorm(ctx).Exec("update users set two_factor_at = null, google_linked_at = null where id = ? and (two_factor_at is not null or google_linked_at is not null)", userID).Error; err != nil {
 		return nil, fmt.Errorf("evict from account %s: %w", userID, err)
 	}
 	if err := s.endResetLinks(ctx, userID); err != nil {
@@ -229,7 +229,7 @@ func (s *Service) evict(ctx context.Context, userID uuid.UUID) (ended []uuid.UUI
 
 // leftBehind is the tables, by user_id, whose rows are ways into an account or factors of it. Whoever adds one names it here.
 func leftBehind() []string {
-	return []string{"totp_factors", "totp_enrolments", "recovery_codes", "passkeys", "challenges", "remembered_devices"}
+	return []string{"totp_factors", "totp_enrolments", "recovery_codes", "passkeys", "challenges", "remembered_devices", "google_identities"}
 }
 
 // requireOwner refuses, with auth.email_unverified, who has not shown that the account is theirs: nothing may be added to it that

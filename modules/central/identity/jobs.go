@@ -120,6 +120,8 @@ func (s *Service) Purge(ctx context.Context) error {
 		{"delete from totp_enrolments where user_id in (select user_id from totp_enrolments where expires_at < ? limit ?)", []any{now, lot}},
 		{"delete from remembered_devices where id in (select id from remembered_devices where expires_at < ? limit ?)", []any{now, lot}},
 		{"delete from finished_ceremonies where id in (select id from finished_ceremonies where expires_at < ? limit ?)", []any{now, lot}},
+		{"delete from google_flows where id in (select id from google_flows where expires_at < ? limit ?)", []any{now, lot}},
+		{"delete from google_id_tokens where hash in (select hash from google_id_tokens where expires_at < ? limit ?)", []any{now.Add(-time.Hour), lot}},
 	} {
 		for {
 			done := s.DB.Gorm(ctx).Exec(step.statement, step.args...)

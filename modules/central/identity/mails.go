@@ -25,6 +25,9 @@ func (s *Service) write(m sendMail, u user, l mailLink) (mail.Letter, error) {
 	if letter, ok := s.writeSecondFactor(m, u); ok {
 		return letter, nil
 	}
+	if letter, ok := s.writeGoogle(m, u); ok {
+		return letter, nil
+	}
 	in := func(id, en string) string { return locale.Text{ID: id, EN: en}.In(u.Locale) }
 	brand := s.Brand.Name
 	letter := mail.Letter{Lang: u.Locale, Greeting: in("Halo "+u.Name+",", "Hello "+u.Name+",")}

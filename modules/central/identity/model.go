@@ -21,6 +21,7 @@ type user struct {
 	Locale          locale.Language
 	TwoFactorAt     *time.Time
 	Operator        bool // has a role on the platform
+	GoogleLinkedAt  *time.Time
 	DisabledAt      *time.Time
 	CreatedAt       time.Time
 	UpdatedAt       time.Time

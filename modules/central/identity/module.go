@@ -49,7 +49,8 @@ type Config struct {
 	DeviceLifetime    time.Duration `env:"DEVICE_LIFETIME" envDefault:"720h"`   // How long a remembered device is spared the second factor; 0 remembers none.
 	WizardURL         string        `env:"WIZARD_URL"`                          // Where a browser lands after opening such a link; empty: the issuer's front page.
 
-	OperatorsNeedTwoFactor bool `env:"OPERATORS_NEED_TWO_FACTOR" envDefault:"true"` // Whether a role on the platform counts only with a second factor.
+	OperatorsNeedTwoFactor bool   `env:"OPERATORS_NEED_TWO_FACTOR" envDefault:"true"` // Whether a role on the platform counts only with a second factor.
+	Google                 Google `envPrefix:"GOOGLE_"`
 }
 
 // Queue inserts jobs, in the transaction that ctx carries.
@@ -112,6 +113,8 @@ type Service struct {
 	recovery    crypto.Authenticator
 	passkeySeal crypto.Sealer
 	ceremonies  ceremonies
+	flows       flowTokens
+	google      *google
 }
 
 // New makes the module. It does not touch the database; call EnsureKeys before serving.
@@ -135,6 +138,9 @@ func New(d Deps) (*Service, error) {
 	case c.DeviceLifetime < 0:
 		return nil, errors.New("DEVICE_LIFETIME: want 0 or more")
 	}
+	if err := c.Google.check(); err != nil {
+		return nil, err
+	}
 	passwords, err := crypto.NewPasswords(crypto.Argon2{MemoryKiB: c.PasswordMemoryMiB << 10, Passes: c.PasswordPasses, Lanes: 1})
 	if err != nil {
 		return nil, fmt.Errorf("PASSWORD_MEMORY_MIB, PASSWORD_PASSES: %w", err)
@@ -151,6 +157,8 @@ func New(d Deps) (*Service, error) {
 		recovery:    d.Key.Authenticator("identity recovery codes"),
 		passkeySeal: d.Key.Sealer("identity passkeys"),
 		ceremonies:  ceremonies{sealer: d.Key.Sealer("identity passkey ceremonies")},
+		flows:       flowTokens{mac: d.Key.Authenticator("identity google flows")},
+		google:      newGoogle(c.Google, d.Issuer, d.Clock),
 	}
 	s.access = newAccessTokens(d.Issuer, s.keys, d.Clock)
 	return s, nil
@@ -166,6 +174,13 @@ func (s *Service) Routes(r *api.Router) {
 	api.Put(r, "/auth/password", s.handleChangePassword, "central.auth.password", api.User, api.Both, api.Summary("Change the password"))
 	api.Post(r, "/auth/password/confirm", s.handleConfirmPassword, "central.auth.password.confirm", api.User, api.Both, api.Summary("Confirm the password, for what asks for a recent proof"))
 	api.Post(r, "/auth/login", s.handleLogin, "central.auth.login", api.Public, api.Both, api.Summary("Sign in"))
+	api.Get(r, "/auth/google/redirect", s.handleGoogleRedirect, "central.auth.google.redirect", api.Public, api.Both, api.Status(302), api.Summary("Begin a sign-in with Google"))
+	api.Get(r, "/auth/google/callback", s.handleGoogleCallback, "central.auth.google.callback", api.Public, api.Both, api.Status(200, 303), api.AnyQuery, api.Summary("Come back from Google"))
+	api.Get(r, "/auth/google/nonce", s.handleGoogleNonce, "central.auth.google.nonce", api.Public, api.Both, api.Summary("Nonce for a Google button"))
+	api.Post(r, "/auth/google/login", s.handleGoogleLogin, "central.auth.google.login", api.Public, api.Both, api.Summary("Sign in with Google"))
+	api.Post(r, "/auth/google/exchange", s.handleGoogleExchange, "central.auth.google.exchange", api.Public, api.Both, api.Summary("Exchange the code of a sign-in with Google"))
+	api.Post(r, "/auth/google/link", s.handleGoogleLink, "central.auth.google.link", api.User, api.Both, api.Summary("Link Google"))
+	api.Delete(r, "/auth/google", s.handleGoogleUnlink, "central.auth.google.delete", api.User, api.Both, api.Summary("Unlink Google"))
 	api.Post(r, "/auth/refresh", s.handleRefresh, "central.auth.refresh", api.Public, api.Both, api.Summary("Renew the tokens"))
 	api.Post(r, "/auth/logout", s.handleLogout, "central.auth.logout", api.User, api.Both, api.Summary("Sign out"))
 	api.Post(r, "/auth/logout-all", s.handleLogoutAll, "central.auth.logout-all", api.User, api.Both, api.Summary("Sign out everywhere"))

@@ -47,7 +47,7 @@ select c.id c_id, c.session_id c_session_id, c.audience c_audience, c.nonce c_no
 	s.id s_id, s.user_id s_user_id, s.auth_time s_auth_time, s.amr s_amr, s.expires_at s_expires_at, s.revoked_at s_revoked_at,
 	s.device_id s_device_id,
 	u.id u_id, u.name u_name, u.email u_email, u.email_verified_at u_email_verified_at, u.password_hash u_password_hash,
-	u.locale u_locale, u.disabled_at u_disabled_at, u.two_factor_at u_two_factor_at, u.operator u_operator
+	u.locale u_locale, u.disabled_at u_disabled_at, u.two_factor_at u_two_factor_at, u.operator u_operator, u.google_linked_at u_google_linked_at
 from refresh_chains c join sessions s on s.id = c.session_id join users u on u.id = s.user_id
 where c.id = ? for update of s, c`
 

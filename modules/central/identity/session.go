@@ -166,7 +166,7 @@ type TenantView struct {
 }
 
 func viewUser(u user) User {
-	return User{ID: u.ID, Name: u.Name, Email: u.Email, EmailVerified: u.EmailVerifiedAt != nil, Locale: u.Locale, HasPassword: u.PasswordHash != nil,
+	return User{ID: u.ID, Name: u.Name, Email: u.Email, EmailVerified: u.EmailVerifiedAt != nil, Locale: u.Locale, HasPassword: u.PasswordHash != nil, GoogleLinked: u.GoogleLinkedAt != nil,
 		TwoFactor: TwoFactor{Enabled: u.TwoFactorAt != nil}}
 }
 
