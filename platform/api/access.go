@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"net/http"
 	"strings"
 
 	"garment.id/homecore/platform/fault"
@@ -14,6 +15,9 @@ var (
 		"Token ini bukan untuk tenant ini. Pilih tenant kembali.", "This token is not for this tenant. Select the tenant again.")
 	// TenantUnknown refuses a host that names no tenant.
 	TenantUnknown = fault.New(fault.NotFound, "tenant.unknown", "Ruang kerja tidak ditemukan.", "There is no such workspace.")
+	// ImpersonationReadOnly refuses to change anything with the token of an operator in a user's place.
+	ImpersonationReadOnly = fault.New(fault.Forbidden, "auth.impersonation_read_only",
+		"Atas nama pengguna lain Anda hanya dapat melihat.", "In another user's place you can only look.")
 )
 
 // admit decides whether the caller may use the operation, and returns the context in which the handler runs.
@@ -37,6 +41,9 @@ func (o *operation) admit(ctx context.Context, x *exchange) (context.Context, er
 		return nil, err
 	}
 	x.principal = &p
+	if p.Impersonated() && x.method != http.MethodGet && x.method != http.MethodHead {
+		return nil, ImpersonationReadOnly
+	}
 
 	// A tenant's token is of use on that tenant's host and on the base domain, nowhere else.
 	if !p.Central() && x.tenant != nil && p.TenantID != x.tenant.ID {
@@ -48,6 +55,9 @@ func (o *operation) admit(ctx context.Context, x *exchange) (context.Context, er
 	case o.Rule.who == permitted && !ofTenant:
 		if !p.Central() {
 			return nil, ContextMismatch
+		}
+		if p.Impersonated() { // whoever is impersonated, their rights on the platform are not lent
+			return nil, fault.AccessDenied
 		}
 		return ctx, config.PlatformPermits(ctx, p, o.Rule.permission)
 	case p.Central():

@@ -127,7 +127,7 @@ func (x *exchange) account(ctx context.Context, req *http.Request) {
 	if !log.Enabled(ctx, level) {
 		return
 	}
-	attrs := make([]slog.Attr, 0, 11)
+	attrs := make([]slog.Attr, 0, 12)
 	attrs = append(attrs, slog.String("method", x.method))
 	if x.operation != nil {
 		attrs = append(attrs, slog.String("route", x.operation.Path))
@@ -142,6 +142,9 @@ func (x *exchange) account(ctx context.Context, req *http.Request) {
 	}
 	if x.principal != nil {
 		attrs = append(attrs, slog.Any("user", x.principal.UserID))
+		if x.principal.Impersonated() {
+			attrs = append(attrs, slog.Any("actor", x.principal.ActorID))
+		}
 	}
 	log.LogAttrs(ctx, level, "request", attrs...)
 }

@@ -81,10 +81,15 @@ type Principal struct {
 	IssuedAt          time.Time
 	ExpiresAt         time.Time
 	AMR               []string
+	ActorID           uuid.UUID // the operator who acts in the user's place (RFC 8693's act); zero: the user themselves
+	ActorSessionID    uuid.UUID // by which of the operator's sessions
 }
 
 // Central reports whether the token is a central one, of no tenant.
 func (p Principal) Central() bool { return p.TenantID == uuid.Nil }
+
+// Impersonated reports whether an operator acts in the user's place. Such a token may look, and change nothing.
+func (p Principal) Impersonated() bool { return p.ActorID != uuid.Nil }
 
 // PrincipalFrom returns who is calling; ok is false on public operations.
 func PrincipalFrom(ctx context.Context) (p Principal, ok bool) {

@@ -189,7 +189,7 @@ func (f *Fleet) roles(ctx context.Context, tx pgx.Tx, c *Cluster, password Passw
 }
 
 func (f *Fleet) centralGrants(ctx context.Context, tx pgx.Tx) ([]string, error) {
-	tables, sequences, err := centralRelations(ctx, tx)
+	tables, logs, sequences, err := centralRelations(ctx, tx)
 	if err != nil {
 		return nil, err
 	}
@@ -198,32 +198,39 @@ func (f *Fleet) centralGrants(ctx context.Context, tx pgx.Tx) ([]string, error) 
 		"grant usage on schema central to " + role,
 		"grant select, insert, update, delete on " + strings.Join(tables, ", ") + " to " + role,
 	}
+	if len(logs) > 0 {
+		all := strings.Join(logs, ", ")
+		statements = append(statements, "revoke all on "+all+" from "+role, "grant select, insert on "+all+" to "+role)
+	}
 	if len(sequences) > 0 {
 		statements = append(statements, "grant usage, select on sequence "+strings.Join(sequences, ", ")+" to "+role)
 	}
 	return statements, nil
 }
 
-// centralRelations names the tables and sequences one by one: GRANT … ON ALL TABLES reads the whole catalogue, which takes
-// half a second once there are ten thousand tenants.
-func centralRelations(ctx context.Context, tx pgx.Tx) (tables, sequences []string, err error) {
-	rows, err := tx.Query(ctx, `select relname, relkind = 'S' from pg_class
+// centralRelations names the tables, those that only grow (a comment that begins with "append-only" says so) and the sequences one
+// by one: GRANT … ON ALL TABLES reads the whole catalogue, which takes half a second once there are ten thousand tenants.
+func centralRelations(ctx context.Context, tx pgx.Tx) (tables, logs, sequences []string, err error) {
+	rows, err := tx.Query(ctx, `select relname, relkind = 'S', coalesce(obj_description(oid, 'pg_class') like 'append-only%', false) from pg_class
 		where relnamespace = 'central'::regnamespace and relkind in ('r', 'p', 'S') order by 1`)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	var name string
-	var sequence bool
-	_, err = pgx.ForEachRow(rows, []any{&name, &sequence}, func() error {
+	var sequence, appendOnly bool
+	_, err = pgx.ForEachRow(rows, []any{&name, &sequence, &appendOnly}, func() error {
 		full := pgx.Identifier{"central", name}.Sanitize()
-		if sequence {
+		switch {
+		case sequence:
 			sequences = append(sequences, full)
-		} else {
+		case appendOnly:
+			logs = append(logs, full)
+		default:
 			tables = append(tables, full)
 		}
 		return nil
 	})
-	return tables, sequences, err
+	return tables, logs, sequences, err
 }
 
 // Uninstall drops every role of the installation. The database must have been dropped before; what other databases hold of

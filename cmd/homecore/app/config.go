@@ -14,6 +14,7 @@ import (
 
 	"github.com/caarlos0/env/v11"
 
+	"garment.id/homecore/modules/central/activity"
 	"garment.id/homecore/modules/central/identity"
 	"garment.id/homecore/platform/crypto"
 	"garment.id/homecore/platform/jobs"
@@ -49,6 +50,7 @@ type Config struct {
 
 	Jobs     jobs.Config `envPrefix:"JOBS_"`
 	Identity identity.Config
+	Activity activity.Config
 
 	// ClusterURLs has HOMECORE_CLUSTER_<NAME>_URL, the address of each cluster beside the main one, by its variable's name.
 	ClusterURLs map[string]string `env:"-"`

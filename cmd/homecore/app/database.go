@@ -284,3 +284,12 @@ func (nothingKnown) Forget(tenancy.Tenant) {}
 func (nothingKnown) EnterNew(context.Context, uuid.UUID) (context.Context, error) {
 	return nil, tenancy.ErrNoTenant
 }
+
+// forgetActivities deletes old rows of the security log. Only the owner may: the role that requests are served with can add to the log.
+func forgetActivities(owner *pgxpool.Pool) func(ctx context.Context, before time.Time, most int) (int64, error) {
+	return func(ctx context.Context, before time.Time, most int) (int64, error) {
+		done, err := owner.Exec(ctx, `delete from central.security_activities
+			where id in (select id from central.security_activities where at < $1 order by at limit $2)`, before, most)
+		return done.RowsAffected(), err
+	}
+}

@@ -18,6 +18,7 @@ import (
 	"github.com/riverqueue/river"
 
 	"garment.id/homecore/migrations"
+	"garment.id/homecore/modules/central/activity"
 	"garment.id/homecore/modules/central/identity"
 	"garment.id/homecore/modules/central/masterdata"
 	"garment.id/homecore/modules/central/tenants"
@@ -49,6 +50,7 @@ type App struct {
 	Router     *api.Router
 	Runner     *jobs.Runner
 	Metrics    *prometheus.Registry
+	Activity   *activity.Service
 	Identity   *identity.Service
 	Tenants    *tenants.Service
 	Domains    *tenants.Domains
@@ -171,9 +173,29 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, f *fle
 	a.Taxonomies = taxonomies.New(taxonomies.Deps{DB: a.tenants, Clock: o.Clock})
 
 	// Modules of schema central.
+	a.Activity, err = activity.New(activity.Deps{
+		Config: c.Activity, DB: a.central, Queue: queue, Key: c.Secret, Slugs: directory.Slugs, Members: directory.Members,
+		People: func(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]activity.Person, error) {
+			found, err := a.Identity.People(ctx, ids)
+			out := make(map[uuid.UUID]activity.Person, len(found))
+			for id, p := range found {
+				out[id] = activity.Person(p)
+			}
+			return out, err
+		},
+		Permits: func(ctx context.Context, p api.Principal, permission string) error {
+			return a.Identity.PlatformPermits(ctx, p, permission)
+		},
+		Warn:   func(ctx context.Context, w activity.Warning) error { return a.Identity.Warn(ctx, identity.Warning(w)) },
+		Forget: forgetActivities(owner),
+		Clock:  o.Clock,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %s%w", Prefix, err)
+	}
 	a.Identity, err = identity.New(identity.Deps{
 		Config: c.Identity, DB: a.central, Queue: queue, Mail: sender, Brand: mail.Brand{Name: c.BrandName, URL: c.Origin()},
-		Key: c.Secret, Issuer: c.Origin(), Tenants: places{directory}, Permissions: memberships.Permissions,
+		Key: c.Secret, Issuer: c.Origin(), Tenants: places{directory}, Permissions: memberships.Permissions, Activity: recorder{a.Activity},
 		// The tenant's schema first: who is in the directory alone would be let in and find nothing allowed.
 		Join: func(ctx context.Context, tenant, user uuid.UUID, role string) error {
 			role, err := memberships.Join(ctx, tenant, user, role)
@@ -223,6 +245,7 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, f *fle
 		Pages: pages(mailbox, a.Identity), Logger: o.Log, Registry: a.Metrics, Clock: o.Clock,
 	})
 	a.Identity.Routes(a.Router)
+	a.Activity.Routes(a.Router)
 	a.Tenants.Routes(a.Router)
 	a.Domains.Routes(a.Router)
 	a.Masters.Routes(a.Router)
@@ -231,9 +254,10 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, f *fle
 	// Jobs.
 	workers := river.NewWorkers()
 	a.Identity.Jobs(workers)
+	a.Activity.Jobs(workers)
 	a.Tenants.Jobs(workers)
 	a.Domains.Jobs(workers)
-	a.Runner, err = jobs.NewRunner(a.central, c.Jobs, workers, slices.Concat(a.Identity.Periodic(), a.Tenants.Periodic(), a.Domains.Periodic()), o.Log)
+	a.Runner, err = jobs.NewRunner(a.central, c.Jobs, workers, slices.Concat(a.Identity.Periodic(), a.Activity.Periodic(), a.Tenants.Periodic(), a.Domains.Periodic()), o.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -244,6 +268,9 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, f *fle
 func (a *App) Close() {
 	if a.hush != nil {
 		a.hush()
+	}
+	if a.Activity != nil {
+		a.Activity.Close()
 	}
 	if a.tenants != nil {
 		_ = a.tenants.Close()
@@ -287,6 +314,13 @@ func (c Config) mailServer() (*mail.SMTP, error) {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
 	return sender, nil
+}
+
+// recorder is the security log in identity's words.
+type recorder struct{ *activity.Service }
+
+func (r recorder) Record(ctx context.Context, e identity.Event) error {
+	return r.Service.Record(ctx, activity.Event(e))
 }
 
 // places is the directory in identity's words.

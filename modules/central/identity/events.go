@@ -22,6 +22,7 @@ type Event struct {
 	DeviceID   uuid.UUID // the remembered device
 	ActorID    uuid.UUID // who did it, where it was not the user
 	AMR        string
+	Note       string // what an operator said who did it
 }
 
 // Activity keeps events: every one, in the transaction that ctx carries where there is one.

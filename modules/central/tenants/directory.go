@@ -95,3 +95,38 @@ on conflict (tenant_id, user_id) do update set status = 'active', role = exclude
 	}
 	return nil
 }
+
+// Slugs returns the slugs of the tenants with these ids, whatever has become of them.
+func (d *Directory) Slugs(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]string, error) {
+	slugs := make(map[uuid.UUID]string, len(ids))
+	if len(ids) == 0 {
+		return slugs, nil
+	}
+	var rows []struct {
+		ID   uuid.UUID
+		Slug string
+	}
+	if err := d.db.Gorm(ctx).Table("tenants").Select("id", "slug").Where("id in ?", ids).Find(&rows).Error; err != nil {
+		return nil, fmt.Errorf("name %d tenants: %w", len(ids), err)
+	}
+	for _, r := range rows {
+		slugs[r.ID] = r.Slug
+	}
+	return slugs, nil
+}
+
+// Members returns which of these users have a place in the tenant, whatever its state.
+func (d *Directory) Members(ctx context.Context, tenantID uuid.UUID, users []uuid.UUID) (map[uuid.UUID]bool, error) {
+	members := make(map[uuid.UUID]bool, len(users))
+	if len(users) == 0 {
+		return members, nil
+	}
+	var ids []uuid.UUID
+	if err := d.db.Gorm(ctx).Table("memberships").Where("tenant_id = ? and user_id in ?", tenantID, users).Pluck("user_id", &ids).Error; err != nil {
+		return nil, fmt.Errorf("tell which of %d users are of tenant %s: %w", len(users), tenantID, err)
+	}
+	for _, id := range ids {
+		members[id] = true
+	}
+	return members, nil
+}

@@ -39,6 +39,7 @@ const (
 // Permissions is every permission a tenant's role may hold, sorted. A route that asks for another one does not exist: a test
 // compares them.
 var Permissions = []string{
+	"activities.read",
 	"taxonomies.read",
 	"taxonomies.write",
 }
