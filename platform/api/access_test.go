@@ -81,6 +81,13 @@ func TestAccess(t *testing.T) {
 			t.Errorf("with a bad token: %q", got)
 		}
 	})
+	t.Run("who acts in a user's place can look, and change nothing", func(t *testing.T) {
+		t.Parallel()
+		as := "Authorization: Bearer " + supportToken
+		e.request(t, "GET /api/v1/me", "", as).want(t, 200, "ok")
+		e.request(t, "PUT /api/v1/drafts", "{}", as, "Content-Type: application/json").want(t, 403, "auth.impersonation_read_only")
+		e.request(t, "GET /api/v1/plans", "", as).want(t, 403, "access.denied") // no right on the platform is lent
+	})
 	t.Run("is decided before the input is judged", func(t *testing.T) {
 		t.Parallel()
 		e.request(t, "PUT /api/v1/drafts?nonsense=1", "{", "Content-Type: text/plain").want(t, 401, "auth.unauthenticated")

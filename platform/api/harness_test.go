@@ -31,6 +31,7 @@ var (
 const (
 	centralToken = "central-token"
 	tailorToken  = "tailor-token"
+	supportToken = "support-token" // an operator's, in Asep's place
 	rivalToken   = "rival-token"
 )
 
@@ -45,6 +46,8 @@ func newEdge(t *testing.T, change ...func(*api.Config)) *edge {
 			switch bearer {
 			case centralToken:
 				return api.Principal{UserID: asep}, nil
+			case supportToken:
+				return api.Principal{UserID: asep, SessionID: uuid.New(), ActorID: uuid.New(), ActorSessionID: uuid.New()}, nil
 			case tailorToken:
 				return api.Principal{UserID: asep, TenantID: tailor.ID, TenantSlug: tailor.Slug}, nil
 			case rivalToken:

@@ -49,7 +49,6 @@ func start(t *testing.T, options ...apptest.Option) (*apptest.App, *movable) {
 		c.TrustedProxies = []string{"127.0.0.1"}
 		c.Activity.GeoIPFile = file
 	})}, options...)
-	options = append(options, apptest.WithLog(os.Stderr))
 	return apptest.New(t, options...), clock
 }
 

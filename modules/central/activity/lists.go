@@ -50,8 +50,9 @@ func (s *Service) handleSuspicious(ctx context.Context, in *listInput) (*api.Pag
 	return s.ofPeople(ctx, in, worst, func(q *gorm.DB) *gorm.DB { return q.Where("score > 0") })
 }
 
-// ordinary is what happens every day: everything else touches an account's security.
-const ordinary = `type not in ('login', 'logout', 'refreshed', 'tenant_selected') or outcome = 'failure' or score > 0`
+// notable leaves out what happens every day: everything else touches an account's security.
+const notable = `not (type in ('login', 'logout', 'refreshed', 'tenant_selected') or type = 'session_ended' and reason = 'logout')
+	or outcome = 'failure' or score > 0`
 
 func (s *Service) handleSecurity(ctx context.Context, in *listInput) (*api.Page[Activity], error) {
 	p := api.MustPrincipal(ctx)
@@ -59,7 +60,7 @@ func (s *Service) handleSecurity(ctx context.Context, in *listInput) (*api.Page[
 		return nil, fault.AccessDenied
 	}
 	in.User = p.UserID
-	return s.list(ctx, in, newest, s.DB.Gorm(ctx).Where(ordinary), uuid.Nil)
+	return s.list(ctx, in, newest, s.DB.Gorm(ctx).Where(notable), uuid.Nil)
 }
 
 // ofPeople lists everybody's for who may read that on the platform, and the caller's own for everybody else.

@@ -48,6 +48,10 @@ const (
 	eventTenantSelected = "tenant_selected"
 	eventRoleGranted    = "platform_role_granted"
 	eventRoleRevoked    = "platform_role_revoked"
+	eventNotMe          = "not_me_reported"
+	eventImpersonated   = "impersonation_started"
+	eventSessionsEnded  = "sessions_ended_by_operator"
+	eventResetForced    = "password_reset_forced"
 	eventDisabled       = "account_disabled"
 )
 

@@ -45,18 +45,26 @@ func (s *Service) pageURL(configured, own, token string) string {
 // Pages adds the pages that links in mails lead to.
 func (s *Service) Pages(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+resetPage, func(w http.ResponseWriter, r *http.Request) {
-		s.showForm(w, r, "/api/v1/auth/password/reset", false,
+		s.showForm(w, r, "/api/v1/auth/password/reset", asking{password: true},
 			locale.Text{ID: "Tetapkan kata sandi baru", EN: "Set a new password"},
 			locale.Text{ID: "Setelah disimpan, semua perangkat dikeluarkan.", EN: "Once it is saved, every device is signed out."},
 			locale.Text{ID: "Simpan", EN: "Save"},
 			locale.Text{ID: "Kata sandi disimpan. Silakan masuk.", EN: "The password is saved. You can sign in now."})
 	})
 	mux.HandleFunc("GET "+invitePage, func(w http.ResponseWriter, r *http.Request) {
-		s.showForm(w, r, "/api/v1/auth/invitations/accept", true,
+		s.showForm(w, r, "/api/v1/auth/invitations/accept", asking{name: true, password: true},
 			locale.Text{ID: "Terima undangan", EN: "Accept the invitation"},
 			locale.Text{ID: "Jika Anda sudah memiliki akun, biarkan kolom di bawah kosong.", EN: "If you have an account already, leave the fields below empty."},
 			locale.Text{ID: "Terima", EN: "Accept"},
 			locale.Text{ID: "Undangan diterima. Silakan masuk.", EN: "The invitation is accepted. You can sign in now."})
+	})
+	mux.HandleFunc("GET "+notMePage, func(w http.ResponseWriter, r *http.Request) {
+		s.showForm(w, r, "/api/v1/auth/not-me", asking{},
+			locale.Text{ID: "Ini bukan saya", EN: "This was not me"},
+			locale.Text{ID: "Semua sesi akun Anda diakhiri, kata sandi Anda tidak berlaku lagi, dan Anda menerima email untuk menetapkan yang baru.",
+				EN: "Every session of your account is ended, your password is no longer accepted, and you get an e-mail to set a new one."},
+			locale.Text{ID: "Amankan akun saya", EN: "Secure my account"},
+			locale.Text{ID: "Akun Anda aman. Periksa email Anda untuk menetapkan kata sandi baru.", EN: "Your account is secured. Check your e-mail to set a new password."})
 	})
 	mux.HandleFunc("GET /account/link.css", static("text/css; charset=utf-8", landingCSS))
 	mux.HandleFunc("GET /account/link.js", static("text/javascript; charset=utf-8", landingJS))
@@ -70,12 +78,15 @@ func static(kind string, content []byte) http.HandlerFunc {
 	}
 }
 
-func (s *Service) showForm(w http.ResponseWriter, r *http.Request, post string, askName bool, title, lead, button, done locale.Text) {
+// asking is what a form asks for beside the press of its button.
+type asking struct{ name, password bool }
+
+func (s *Service) showForm(w http.ResponseWriter, r *http.Request, post string, ask asking, title, lead, button, done locale.Text) {
 	language, least := locale.From(r.Context()), strconv.Itoa(s.Config.PasswordMinLength)
 	in := func(id, en string) string { return locale.Text{ID: id, EN: en}.In(language) }
 	var page bytes.Buffer
 	err := landing.Execute(&page, map[string]any{
-		"Lang": language, "Brand": s.Brand.Name, "Post": post, "AskName": askName,
+		"Lang": language, "Brand": s.Brand.Name, "Post": post, "AskName": ask.name, "AskPassword": ask.password,
 		"Title": title.In(language), "Lead": lead.In(language), "Button": button.In(language), "Done": done.In(language),
 		"NameLabel":     in("Nama Anda", "Your name"),
 		"PasswordLabel": in("Kata sandi baru, minimal "+least+" karakter", "New password, at least "+least+" characters"),

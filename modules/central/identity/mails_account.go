@@ -56,6 +56,8 @@ func (s *Service) writeAccount(m sendMail, u user, l mailLink) (mail.Letter, boo
 		letter.Facts = factsOf(u.Locale, m)
 		letter.After = []string{in("Jika itu bukan Anda, segera atur ulang kata sandi Anda lewat \"Lupa kata sandi\" di halaman masuk.",
 			"If it was not you, reset your password at once with \"Forgot password\" on the sign-in page.")}
+	case letterSecured:
+		return s.writeSecured(u, l), true
 	default:
 		return mail.Letter{}, false
 	}

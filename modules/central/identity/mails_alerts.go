@@ -6,25 +6,16 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
 	"gorm.io/gorm"
 
 	"garment.id/homecore/platform/locale"
 	"garment.id/homecore/platform/mail"
 )
 
-// Warning is what an account's owner is told of something suspicious.
-type Warning struct {
-	ActivityID uuid.UUID
-	UserID     uuid.UUID
-	Kinds      []string // of the signals, the gravest first
-	Device     string
-	IP         string
-	Place      string
-	At         time.Time
-}
+// letterSecured brings the link that sets a password, after an account was secured.
+const letterSecured = "secured"
 
-// Warn mails the owner of an account what looked suspicious. An address that nobody has verified gets
+// Warn mails the owner of an account what looked suspicious, with the link "this was not me". An address that nobody has verified gets
 // nothing: it may be somebody else's. Where the mail cannot be sent now, it returns an error and may be called again.
 func (s *Service) Warn(ctx context.Context, w Warning) error {
 	var u user
@@ -50,10 +41,16 @@ func (s *Service) Warn(ctx context.Context, w Warning) error {
 
 func (s *Service) writeWarning(w Warning, u user) mail.Letter {
 	in := func(id, en string) string { return locale.Text{ID: id, EN: en}.In(u.Locale) }
+	days := int(notMeFor / (24 * time.Hour))
 	letter := mail.Letter{
 		Lang: u.Locale, Greeting: in("Halo "+u.Name+",", "Hello "+u.Name+","),
 		Subject: in("Aktivitas yang tidak biasa pada akun Anda", "Unusual activity on your account"),
-		After:   []string{in("Jika itu Anda, abaikan email ini.", "If it was you, ignore this e-mail.")},
+		Action:  &mail.Action{Label: in("Ini bukan saya", "This was not me"), URL: s.notMeURL(u, w.At)},
+		After: []string{
+			in("Jika itu Anda, abaikan email ini. Jika bukan, buka tautan di atas: semua sesi diakhiri dan Anda menetapkan kata sandi baru. Membuka tautan saja belum mengubah apa pun.",
+				"If it was you, ignore this e-mail. If not, open the link above: every session is ended and you set a new password. Opening the link alone changes nothing."),
+			in(fmt.Sprintf("Tautan ini berlaku %d hari.", days), fmt.Sprintf("The link is good for %d days.", days)),
+		},
 	}
 	if len(w.Kinds) == 1 && w.Kinds[0] == "new_device" {
 		letter.Subject = in("Masuk dari perangkat baru", "Sign-in from a new device")
@@ -97,5 +94,19 @@ func suspicion(kind string) locale.Text {
 		return locale.Text{ID: "Akun Anda dimasuki setelah lama tidak dipakai.", EN: "Your account was signed in to after a long time without use."}
 	default:
 		return locale.Text{ID: "Ada aktivitas yang tidak biasa pada akun Anda.", EN: "There was unusual activity on your account."}
+	}
+}
+
+// writeSecured is the letter with the link that sets a new password.
+func (s *Service) writeSecured(u user, l mailLink) mail.Letter {
+	in := func(id, en string) string { return locale.Text{ID: id, EN: en}.In(u.Locale) }
+	return mail.Letter{
+		Lang: u.Locale, Greeting: in("Halo "+u.Name+",", "Hello "+u.Name+","),
+		Subject: in("Tetapkan kata sandi baru", "Set a new password"),
+		Body: []string{in("Demi keamanan, semua sesi akun Anda diakhiri dan kata sandi Anda tidak berlaku lagi. Tetapkan yang baru untuk masuk kembali.",
+			"For safety, every session of your account was ended and your password is no longer accepted. Set a new one to sign in again.")},
+		Action: &mail.Action{Label: in("Tetapkan kata sandi", "Set a password"), URL: s.pageURL(s.Config.ResetURL, resetPage, s.links.encode(l))},
+		After: []string{goodFor(u.Locale, s.Config.ResetLinkTTL) + " " + in("Setelah itu, mintalah tautan baru lewat \"Lupa kata sandi\" di halaman masuk.",
+			"After that, ask for a new link with \"Forgot password\" on the sign-in page.")},
 	}
 }

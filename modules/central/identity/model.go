@@ -52,6 +52,7 @@ type session struct {
 	// SteppedUpAt is when the user last proved anew who they are; DeviceID the remembered device that stood in for the second factor.
 	SteppedUpAt *time.Time
 	DeviceID    *uuid.UUID
+	ActorID     *uuid.UUID // the operator whose hands it is in; nil: the user's own
 }
 
 func (session) TableName() string { return "sessions" }

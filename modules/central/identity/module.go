@@ -108,6 +108,7 @@ type Service struct {
 	access    *accessTokens
 	refresh   refreshTokens
 	links     linkTokens
+	notMe     notMeTokens
 
 	totpSecrets crypto.Sealer
 	recovery    crypto.Authenticator
@@ -152,6 +153,7 @@ func New(d Deps) (*Service, error) {
 		ended:     newEndedSessions(d.DB, c.AccessTTL),
 		refresh:   refreshTokens{mac: d.Key.Authenticator("identity refresh tokens")},
 		links:     linkTokens{mac: d.Key.Authenticator("identity mail links")},
+		notMe:     notMeTokens{mac: d.Key.Authenticator("identity not-me links")},
 
 		totpSecrets: d.Key.Sealer("identity authenticator secrets"),
 		recovery:    d.Key.Authenticator("identity recovery codes"),
@@ -205,6 +207,13 @@ func (s *Service) Routes(r *api.Router) {
 	api.Delete(r, "/auth/passkeys/{passkey}", s.handleRemovePasskey, "central.auth.passkeys.delete", api.User, api.Both, api.Summary("Remove a passkey"))
 	api.Post(r, "/auth/passkeys/login/options", s.handleLoginPasskeyOptions, "central.auth.passkeys.login.options", api.Public, api.Both, api.Summary("Begin signing in with a passkey"))
 	api.Post(r, "/auth/passkeys/login", s.handleLoginPasskey, "central.auth.passkeys.login", api.Public, api.Both, api.MaxBody(64<<10), api.Summary("Sign in with a passkey"))
+	api.Post(r, "/auth/not-me", s.handleNotMe, "central.auth.not-me", api.Public, api.Both, api.Summary("Say that something was not you: ends every session and starts a reset"))
+
+	api.Get(r, "/users", s.handleAccounts, "central.users.list", api.Can("users.read"), api.Summary("List accounts"))
+	api.Get(r, "/users/{user}", s.handleAccount, "central.users.show", api.Can("users.read"), api.Summary("Show an account"))
+	api.Post(r, "/users/{user}/sessions/end", s.handleEndSessions, "central.users.sessions.end", api.Can("users.write"), api.Summary("End every session of a user's"))
+	api.Post(r, "/users/{user}/force-reset", s.handleForceReset, "central.users.force-reset", api.Can("users.write"), api.Status(202), api.Summary("Make a user choose a new password"))
+	api.Post(r, "/users/{user}/impersonate", s.handleImpersonate, "central.users.impersonate", api.Can("users.impersonate"), api.Status(201), api.Summary("Look at what a user sees"))
 	s.routeKeys(r)
 }
 
@@ -213,6 +222,7 @@ func (s *Service) Jobs(w *river.Workers) {
 	river.AddWorker(w, &sendMailWorker{s: s})
 	river.AddWorker(w, &sendInvitationWorker{s: s})
 	river.AddWorker(w, &joinWorker{s: s})
+	river.AddWorker(w, &noticeWorker{s: s})
 	river.AddWorker(w, &purgeWorker{s: s})
 }
 

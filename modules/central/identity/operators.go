@@ -17,10 +17,10 @@ import (
 func platformRoles() map[string][]string {
 	return map[string][]string{
 		"owner": {"activities.read", "billing.audit", "billing.read", "billing.write", "masterdata.read", "masterdata.write",
-			"tenants.read", "tenants.write"},
+			"tenants.read", "tenants.write", "users.impersonate", "users.read", "users.write"},
 		"billing": {"billing.audit", "billing.read", "billing.write"},
-		"support": {"activities.read", "masterdata.read", "tenants.read", "tenants.write"},
-		"auditor": {"activities.read", "billing.audit", "billing.read", "masterdata.read", "tenants.read"},
+		"support": {"activities.read", "masterdata.read", "tenants.read", "tenants.write", "users.impersonate", "users.read", "users.write"},
+		"auditor": {"activities.read", "billing.audit", "billing.read", "masterdata.read", "tenants.read", "users.read"},
 	}
 }
 
@@ -135,6 +135,9 @@ func (s *Service) RevokeRole(ctx context.Context, email, role string) (int, erro
 			return fmt.Errorf("revoke role %q of %s: %w", role, u.ID, done.Error)
 		}
 		taken = done.RowsAffected
+		if err := s.endImpersonations(ctx, u.ID); err != nil {
+			return err
+		}
 		if err := s.noteOperator(ctx, u.ID); err != nil {
 			return err
 		}

@@ -37,6 +37,13 @@ type claims struct {
 	TenantID  *uuid.UUID       `json:"tid,omitempty"`
 	Slug      string           `json:"slug,omitempty"`
 	Version   int64            `json:"ver,omitempty"`
+	Actor     *actor           `json:"act,omitempty"`
+}
+
+// actor is RFC 8693's act: the operator in whose hands the token is, and by which session of theirs.
+type actor struct {
+	Subject   uuid.UUID `json:"sub"`
+	SessionID uuid.UUID `json:"sid"`
 }
 
 // The methods jwt asks for. It does not get to validate: principal does.
@@ -62,7 +69,14 @@ func (c *claims) principal(issuer string, now time.Time) (api.Principal, error) 
 		tenantID != uuid.Nil && (c.TenantID == nil || *c.TenantID != tenantID || c.Slug == "" || c.Version < 1):
 		return api.Principal{}, errClaims
 	}
+	var by actor
+	if c.Actor != nil {
+		if by = *c.Actor; by.Subject == uuid.Nil || by.SessionID == uuid.Nil || by.Subject == c.Subject {
+			return api.Principal{}, errClaims
+		}
+	}
 	return api.Principal{
+		ActorID: by.Subject, ActorSessionID: by.SessionID,
 		UserID: c.Subject, SessionID: c.SessionID, TenantID: tenantID, TenantSlug: c.Slug, MembershipVersion: c.Version, TokenID: c.ID,
 		AuthTime: c.AuthTime.UTC(), IssuedAt: c.IssuedAt.UTC(), ExpiresAt: c.ExpiresAt.UTC(), AMR: c.AMR,
 	}, nil
@@ -196,6 +210,11 @@ func (s *Service) Authenticate(ctx context.Context, bearer string) (api.Principa
 	}
 	if err := s.ended.refuse(ctx, p.SessionID); err != nil {
 		return api.Principal{}, err
+	}
+	if p.Impersonated() { // it ends with the operator's own session too
+		if err := s.ended.refuse(ctx, p.ActorSessionID); err != nil {
+			return api.Principal{}, err
+		}
 	}
 	return p, nil
 }
