@@ -12,7 +12,7 @@ const (
 	impossibleTravel     = "impossible_travel"
 	successAfterFailures = "success_after_failures"
 	refreshReuse         = "refresh_reuse"
-	credentialStuffing   = "credential_stuffing"
+	credentialStuffing   = "credential_stuffing" //nolint:gosec // the name of an attack, no credential
 	totpBruteforce       = "totp_bruteforce"
 	dormantAccount       = "dormant_account"
 )
