@@ -4,7 +4,7 @@ BIN := .bin
 GOLANGCI_VERSION := v2.15.0
 GO ?= go
 
-.PHONY: run test race lint bench bench-tenancy build fuzz-leaks clean
+.PHONY: run test race lint bench bench-auth bench-tenancy build fuzz-leaks clean
 
 run: ## everything on one machine: Postgres, migrations, API, jobs, mailbox, demo data
 	@mkdir -p $(BIN) && $(GO) build -o $(BIN)/homecore ./cmd/homecore && exec $(BIN)/homecore dev
@@ -21,6 +21,9 @@ lint: $(BIN)/golangci-lint-$(GOLANGCI_VERSION)
 
 bench: ## measures, as lines and as JSON in docs/bench; BENCH=short takes under a minute
 	@$(GO) run ./platform/postgres/pgtest/with-postgres -- $(GO) run ./cmd/homecore/app/bench
+
+bench-auth: ## what signing in, refreshing and authorising cost, next to the bare password hash; BENCH=short takes under a minute
+	@$(GO) run ./platform/postgres/pgtest/with-postgres -- $(GO) run ./cmd/homecore/app/benchauth
 
 bench-tenancy: ## tenancy next to other ways and to the least it can cost, up to 10,000 tenants; BENCH=short: up to 100, in a minute or two
 	@$(GO) run ./cmd/homecore/app/benchtenancy

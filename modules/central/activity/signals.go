@@ -40,8 +40,8 @@ func signals() []signal {
 		// Faster than a plane since the last sign-in that has a place. Below 300 km it is the file that errs.
 		{impossibleTravel, 75, succeeded, `coalesce((select d.km > 300 and d.km > 900 * greatest(extract(epoch from e.at - d.at), 1) / 3600 from (
 			select a.at, great_circle_km(a.lat, a.lon, e.lat, e.lon) as km ` + logins + ` and a.lat is not null order by a.at desc limit 1) d), false)`},
-		// Twenty accounts tried from one network within an hour: those tries, and whatever succeeds among them.
-		{credentialStuffing, 70, tried, `e.reason = 'credential_stuffing' or 20 <= (select count(distinct f.identifier_hash) from (
+		// Twenty accounts tried from one network within an hour: those tries, and whatever succeeds among them. Or the throttle's word.
+		{credentialStuffing, 70, tried, `e.type = 'credential_stuffing' or 20 <= (select count(distinct f.identifier_hash) from (
 			select a.identifier_hash from security_activities a where a.network = e.network and a.type = 'login_failed'
 			and a.at > e.at - interval '1 hour' order by a.at desc limit 500) f)`},
 		// Five wrong passwords within an hour, and then the right one.
@@ -61,7 +61,9 @@ func signals() []signal {
 
 func succeeded(e Event) bool { return e.Type == typeLogin && e.Outcome == Success }
 
-func tried(e Event) bool { return succeeded(e) || e.Type == typeLoginFailed }
+func tried(e Event) bool {
+	return succeeded(e) || e.Type == typeLoginFailed || e.Type == credentialStuffing
+}
 
 func secondFactorFailed(e Event) bool {
 	return e.Outcome == Failure && strings.HasPrefix(e.Type, "two_factor")
