@@ -95,6 +95,9 @@ func (purge) Kind() string { return "identity_purge" }
 // endedKept is how long a session that is over can still be looked up.
 const endedKept = 30 * 24 * time.Hour
 
+// throttlesKept is how long failures in a row are remembered after the last.
+const throttlesKept = 24 * time.Hour
+
 type purgeWorker struct {
 	river.WorkerDefaults[purge]
 	s *Service
@@ -113,6 +116,10 @@ func (s *Service) Purge(ctx context.Context) error {
 	}{
 		{"delete from sessions where id in (select id from sessions where revoked_at < ? or expires_at < ? limit ?)",
 			[]any{now.Add(-endedKept), now.Add(-endedKept), lot}},
+		{"delete from throttles where key in (select key from throttles where seen_at < ? and coalesce(waits_until, seen_at) < now() limit ?)",
+			[]any{now.Add(-throttlesKept), lot}},
+		{"delete from throttle_failures where (address, identifier) in (select address, identifier from throttle_failures where seen_at < ? limit ?)",
+			[]any{now.Add(-throttlesKept), lot}},
 		{"delete from mail_links where id in (select id from mail_links where expires_at < ? limit ?)", []any{now, lot}},
 		{"delete from invitations where id in (select id from invitations where expires_at < ? and (accepted_at is null or joined_at is not null) limit ?)",
 			[]any{now.Add(-endedKept), lot}},

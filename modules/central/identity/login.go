@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
+	"gorm.io/gorm/schema"
 
 	"garment.id/homecore/platform/api"
 	"garment.id/homecore/platform/crypto"
@@ -32,9 +36,17 @@ func (s *Service) handleLogin(ctx context.Context, in *loginInput) (*api.Data[Si
 }
 
 // Login signs in who knows the password. An unknown address, a wrong password, an account without one and a disabled account are
-// one answer, auth.invalid_credentials, after the same work. DeviceToken is of a remembered device, "" where there is none.
+// one answer, auth.invalid_credentials, after the same work; so is what throttling makes of them. DeviceToken is of a remembered
+// device, "" where there is none.
+//
+// It takes four statements where nothing goes wrong: admission and account, session and tokens, the event, and the memberships
+// where they are not in memory.
 func (s *Service) Login(ctx context.Context, email, password, device, deviceToken string) (SignedIn, error) {
-	u, err := s.findByEmail(ctx, email)
+	identifier, err := normaliseEmail(email)
+	if err != nil { // no account has it; tries are counted all the same
+		identifier = fold(strings.TrimSpace(email))
+	}
+	u, failures, err := s.admitLogin(ctx, identifier, deviceToken)
 	if err != nil {
 		return SignedIn{}, err
 	}
@@ -47,7 +59,7 @@ func (s *Service) Login(ctx context.Context, email, password, device, deviceToke
 		return SignedIn{}, err
 	}
 	if !ok {
-		return SignedIn{}, s.refuseLogin(ctx, u, email)
+		return SignedIn{}, s.refuseLogin(ctx, u, identifier)
 	}
 	if u.DisabledAt == nil {
 		if err := s.confirmClaim(ctx, u); err != nil {
@@ -60,7 +72,7 @@ func (s *Service) Login(ctx context.Context, email, password, device, deviceToke
 			return SignedIn{}, err
 		}
 	}
-	return s.finish(ctx, wayIn{
+	answer, err := s.finish(ctx, wayIn{
 		user: *u, amr: amrPassword, device: device, deviceToken: deviceToken,
 		unchanged: func(now user) error {
 			if !sameTime(now.PasswordSetAt, u.PasswordSetAt) || claimChanged(*u, now) {
@@ -75,12 +87,76 @@ func (s *Service) Login(ctx context.Context, email, password, device, deviceToke
 			return s.DB.Gorm(ctx).Model(&now).Select("password_hash").Updates(user{PasswordHash: &renewed}).Error
 		},
 	})
+	if err != nil {
+		return SignedIn{}, err
+	}
+	if failures > 0 {
+		return answer, s.succeeded(ctx, throttleLogin, identifier)
+	}
+	return answer, nil
 }
 
-// refuseLogin records a password that was not the account's, or had none to be. The caller learns nothing of the difference.
-func (s *Service) refuseLogin(ctx context.Context, u *user, email string) error {
-	e := Event{Type: eventLoginFailed, Outcome: outcomeFailure, Reason: "unknown_account", AMR: amrPassword}
-	e.Identifier, _ = normaliseEmail(email)
+// Admission and account in one round trip: the attempt is counted whatever follows, and who is not admitted learns of no account.
+var admitAndFind = "with a as materialized (select * from throttle_admit(cast(@keys as bytea[]), cast(@every as float8[]), cast(@bursts as float8[]))) select a.wait, a.tell, a.failures, " +
+	columnsOf(&user{}, "u") + " from a left join users u on u.email = @email and a.wait <= 0"
+
+// admitLogin counts a sign-in, and returns the account it is for, nil where there is none, and how often it has failed of late.
+func (s *Service) admitLogin(ctx context.Context, identifier, deviceToken string) (*user, int, error) {
+	if s.throttle.off || deviceToken != "" {
+		u, err := s.findByEmail(ctx, identifier)
+		if err != nil {
+			return nil, 0, err
+		}
+		var device uuid.UUID
+		if u != nil && deviceToken != "" {
+			if device, _, err = s.remembered(ctx, *u, deviceToken); err != nil {
+				return nil, 0, wrap(err, "sign in")
+			}
+		}
+		// With a device at hand it is not known whether failures are to be forgotten: they are.
+		return u, 1, s.admit(ctx, throttleLogin, identifier, device)
+	}
+	var found struct {
+		Wait     float64
+		Tell     bool
+		Failures int
+		User     user `gorm:"embedded;embeddedPrefix:u_"`
+	}
+	args := s.admissionArgs(ctx, throttleLogin, identifier, uuid.Nil)
+	err := s.DB.Gorm(ctx).Raw(admitAndFind, map[string]any{"keys": args[0], "every": args[1], "bursts": args[2], "email": identifier}).Scan(&found).Error
+	if err != nil {
+		return nil, 0, fmt.Errorf("find an account: %w", err)
+	}
+	if err := s.refusal(ctx, admission{found.Wait, found.Tell, found.Failures}, throttleLogin, identifier); err != nil {
+		return nil, 0, err
+	}
+	if found.User.ID == uuid.Nil {
+		return nil, found.Failures, nil
+	}
+	return &found.User, found.Failures, nil
+}
+
+// columnsOf lists a model's columns, of the table known as alias, for scanning into a struct that embeds the model with the prefix
+// alias_.
+func columnsOf(model any, alias string) string {
+	parsed, err := schema.Parse(model, &sync.Map{}, schema.NamingStrategy{})
+	if err != nil {
+		panic(err) // a model of ours
+	}
+	names := make([]string, len(parsed.DBNames))
+	for i, name := range parsed.DBNames {
+		names[i] = alias + "." + name + " " + alias + "_" + name
+	}
+	return strings.Join(names, ", ")
+}
+
+// refuseLogin counts and records a password that was not the account's, or had none to be. The caller learns nothing of the
+// difference.
+func (s *Service) refuseLogin(ctx context.Context, u *user, identifier string) error {
+	if err := s.failed(ctx, throttleLogin, identifier); err != nil {
+		return err
+	}
+	e := Event{Type: eventLoginFailed, Outcome: outcomeFailure, Reason: "unknown_account", Identifier: identifier, AMR: amrPassword}
 	if u != nil {
 		e.UserID, e.Reason = u.ID, "wrong_password"
 	}

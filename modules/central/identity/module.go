@@ -47,6 +47,7 @@ type Config struct {
 	ResetURL          string        `env:"RESET_URL"`                           // The frontend's page that sets a new password, given ?token=; empty: one of our own.
 	InvitationURL     string        `env:"INVITATION_URL"`                      // The frontend's page that accepts an invitation, given ?token=; empty: one of our own.
 	DeviceLifetime    time.Duration `env:"DEVICE_LIFETIME" envDefault:"720h"`   // How long a remembered device is spared the second factor; 0 remembers none.
+	Throttle          string        `env:"THROTTLE" envDefault:"on"`            // on or off: whether sign-ins, registrations and the like are throttled.
 	WizardURL         string        `env:"WIZARD_URL"`                          // Where a browser lands after opening such a link; empty: the issuer's front page.
 
 	OperatorsNeedTwoFactor bool   `env:"OPERATORS_NEED_TWO_FACTOR" envDefault:"true"` // Whether a role on the platform counts only with a second factor.
@@ -109,6 +110,7 @@ type Service struct {
 	refresh   refreshTokens
 	links     linkTokens
 	notMe     notMeTokens
+	throttle  throttle
 
 	totpSecrets crypto.Sealer
 	recovery    crypto.Authenticator
@@ -130,6 +132,8 @@ func New(d Deps) (*Service, error) {
 		return nil, errors.New("ACCESS_TTL: want 1m to 1h")
 	case c.RefreshIdle < c.AccessTTL || c.SessionLifetime < c.RefreshIdle:
 		return nil, errors.New("REFRESH_IDLE, SESSION_LIFETIME: want ACCESS_TTL ≤ REFRESH_IDLE ≤ SESSION_LIFETIME")
+	case c.Throttle != "on" && c.Throttle != "off":
+		return nil, errThrottle
 	case c.VerifyLinkTTL < time.Minute:
 		return nil, errors.New("VERIFY_LINK_TTL: want 1m or more")
 	case c.ResetLinkTTL < time.Minute || c.ResetLinkTTL > 24*time.Hour:
@@ -152,6 +156,7 @@ func New(d Deps) (*Service, error) {
 		keys:      newKeyring(d.DB, d.Key, d.Clock, c.AccessTTL),
 		ended:     newEndedSessions(d.DB, c.AccessTTL),
 		refresh:   refreshTokens{mac: d.Key.Authenticator("identity refresh tokens")},
+		throttle:  throttle{mac: d.Key.Authenticator("identity throttles"), off: c.Throttle == "off"},
 		links:     linkTokens{mac: d.Key.Authenticator("identity mail links")},
 		notMe:     notMeTokens{mac: d.Key.Authenticator("identity not-me links")},
 

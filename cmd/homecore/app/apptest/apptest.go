@@ -148,8 +148,8 @@ func New(t testing.TB, options ...Option) *App {
 	c, err := app.Load([]string{
 		"HOMECORE_DATABASE_URL=" + a.OwnerURL, "HOMECORE_SECRET=" + crypto.NewKey().Encode().Reveal(),
 		"HOMECORE_BASE_DOMAIN=localhost:8080", "HOMECORE_SCHEME=http", "HOMECORE_CENTRAL_CONNS=6", "HOMECORE_TENANT_GROUPS=2",
-		"HOMECORE_TENANT_POOL=0",                   // a test that wants warm schemas says so
-		"HOMECORE_OPERATORS_NEED_TWO_FACTOR=false", // likewise one about that
+		"HOMECORE_OPERATORS_NEED_TWO_FACTOR=false",        // likewise
+		"HOMECORE_THROTTLE=off", "HOMECORE_TENANT_POOL=0", // a test that wants to be throttled, or warm schemas, says so
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,204 @@
+package identity_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"garment.id/homecore/cmd/homecore/app"
+	"garment.id/homecore/cmd/homecore/app/apptest"
+)
+
+// throttled turns throttling on, which tests otherwise do without: all of them come from one address.
+func throttled() apptest.Option {
+	return apptest.With(func(c *app.Config) {
+		c.Identity.Throttle = "on"
+		c.TrustedProxies = []string{"127.0.0.0/8", "::1"} // tests are the proxy that says where they come from
+	})
+}
+
+// from signs in from an address.
+func from(t *testing.T, a *apptest.App, ip, email, pass string) *apptest.Response {
+	t.Helper()
+	return a.On("").Post(t, "/auth/login", map[string]any{"email": email, "password": pass}, "X-Forwarded-For", ip)
+}
+
+func TestAuth08_ThrottlesByAddressIdentifierAndBoth(t *testing.T) {
+	t.Parallel()
+	a := apptest.New(t, throttled())
+	owner := a.SignUp(t)
+
+	fails := func(t *testing.T, ip, email string, most int) int {
+		t.Helper()
+		for n := range most {
+			r := from(t, a, ip, email, "bukan kata sandinya")
+			if r.Status == http.StatusTooManyRequests {
+				wait, err := strconv.Atoi(r.Header.Get("Retry-After"))
+				if err != nil || wait < 1 {
+					t.Errorf("Retry-After %q", r.Header.Get("Retry-After"))
+				}
+				r.Want(t, http.StatusTooManyRequests, "rate_limited")
+				return n
+			}
+			r.Want(t, http.StatusUnauthorized, "auth.invalid_credentials")
+		}
+		return most
+	}
+
+	t.Run("the same for an account and for none", func(t *testing.T) {
+		known, unknown := fails(t, "203.0.113.1", owner.Email, 50), fails(t, "203.0.113.2", "tidak.ada@example.com", 50)
+		if known != unknown || known < 5 || known > 10 {
+			t.Errorf("%d tries for an account, %d for none", known, unknown)
+		}
+	})
+	t.Run("also the right password, from there", func(t *testing.T) {
+		from(t, a, "203.0.113.1", owner.Email, owner.Password).Want(t, http.StatusTooManyRequests, "rate_limited")
+	})
+	t.Run("the owner comes in from elsewhere", func(t *testing.T) {
+		from(t, a, "203.0.113.3", owner.Email, owner.Password).Want(t, http.StatusOK)
+	})
+	t.Run("the wait grows", func(t *testing.T) {
+		email := "menunggu@example.com"
+		fails(t, "203.0.113.4", email, 50)
+		// Waiting is over: as if time had passed.
+		skip := func() { exec(t, a, "update central.throttles set waits_until = now(), spent_until = now()") }
+		last := 0
+		for range 4 {
+			skip()
+			from(t, a, "203.0.113.4", email, "bukan kata sandinya").Want(t, http.StatusUnauthorized)
+			wait, _ := strconv.Atoi(from(t, a, "203.0.113.4", email, "bukan kata sandinya").Want(t, http.StatusTooManyRequests).Header.Get("Retry-After"))
+			if wait <= last {
+				t.Errorf("%d s after %d s", wait, last)
+			}
+			last = wait
+		}
+	})
+	t.Run("a success ends the wait", func(t *testing.T) {
+		p := a.SignUp(t)
+		fails(t, "203.0.113.5", p.Email, 50)
+		exec(t, a, "update central.throttles set waits_until = now(), spent_until = now()")
+		from(t, a, "203.0.113.5", p.Email, p.Password).Want(t, http.StatusOK)
+		if n := fails(t, "203.0.113.5", p.Email, 5); n != 5 {
+			t.Errorf("%d tries after a success", n)
+		}
+	})
+	t.Run("an IPv6 network of 64 bits is one address", func(t *testing.T) {
+		email := "enam@example.com"
+		fails(t, "2001:db8:1:2::1", email, 50)
+		from(t, a, "2001:db8:1:2:ffff::9", email, "x").Want(t, http.StatusTooManyRequests)
+		from(t, a, "2001:db8:1:3::1", email, "x").Want(t, http.StatusUnauthorized)
+	})
+	t.Run("one address is stopped whatever the identifiers", func(t *testing.T) {
+		exec(t, a, "update central.throttles set spent_until = now() + interval '100 seconds'")
+		from(t, a, "203.0.113.3", "lain@example.com", "x").Want(t, http.StatusTooManyRequests)
+		exec(t, a, "delete from central.throttles")
+	})
+	t.Run("many addresses are stopped at one identifier, which is never shut for long", func(t *testing.T) {
+		email := "diserang@example.com"
+		stopped := false
+		for i := range 60 {
+			r := from(t, a, netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}).String(), email, "x")
+			if r.Status == http.StatusTooManyRequests {
+				if wait, _ := strconv.Atoi(r.Header.Get("Retry-After")); wait > 60 {
+					t.Errorf("shut for %d s", wait)
+				}
+				stopped = true
+			}
+		}
+		if !stopped {
+			t.Error("60 addresses were let through")
+		}
+	})
+	t.Run("no row says whom it is about, and another process sees the same", func(t *testing.T) {
+		if n := count(t, a, "select count(*) from central.throttles x where x::text like '%example.com%'"); n > 0 {
+			t.Errorf("%d rows with an address", n)
+		}
+		from(t, a, "203.0.113.9", "proses@example.com", "x").Want(t, http.StatusUnauthorized)
+		fails(t, "203.0.113.9", "proses@example.com", 50)
+		b := a.Another(t)
+		from(t, b, "203.0.113.9", "proses@example.com", "x").Want(t, http.StatusTooManyRequests)
+	})
+}
+
+func TestAuth09_AThousandParallelGuessesVerifyNoMoreThanTheLimit(t *testing.T) {
+	t.Parallel()
+	a := apptest.New(t, throttled())
+	var (
+		verified, refused atomic.Int64
+		done              sync.WaitGroup
+	)
+	for range 1000 {
+		done.Go(func() {
+			switch r := from(t, a, "203.0.113.1", "korban@example.com", "tebakan yang salah"); r.Status {
+			case http.StatusUnauthorized:
+				verified.Add(1)
+			case http.StatusTooManyRequests:
+				refused.Add(1)
+			default:
+				t.Errorf("answer %d", r.Status)
+			}
+		})
+	}
+	done.Wait()
+	if verified.Load() > 10 || verified.Load() < 5 || verified.Load()+refused.Load() != 1000 {
+		t.Errorf("%d were verified, %d refused", verified.Load(), refused.Load())
+	}
+}
+
+func TestAuth09_OnePasswordOnManyAccountsIsStoppedAndRecorded(t *testing.T) {
+	t.Parallel()
+	var log lockedBuffer
+	a := apptest.New(t, throttled(), apptest.WithLog(&log))
+	tried := 0
+	for i := range 200 {
+		exec(t, a, "update central.throttles set spent_until = now()") // a patient attacker
+		if from(t, a, "203.0.113.1", fmt.Sprintf("akun%d@example.com", i), "rahasia123456").Status == http.StatusUnauthorized {
+			tried++
+		}
+	}
+	if tried > 50 {
+		t.Errorf("%d accounts were tried", tried)
+	}
+	if !strings.Contains(log.String(), "credential_stuffing") {
+		t.Error("it was not recorded")
+	}
+	from(t, a, "203.0.113.2", "akun1@example.com", "x").Want(t, http.StatusUnauthorized)
+}
+
+func TestAuth10_ForwardedForCountsBehindConfiguredProxiesFromTheRight(t *testing.T) {
+	t.Parallel()
+	seen := func(t *testing.T, a *apptest.App, header string) string {
+		t.Helper()
+		p := a.SignUp(t)
+		var s apptest.Session
+		p.As("").Post(t, "/auth/login", map[string]any{"email": p.Email, "password": p.Password}, "X-Forwarded-For", header).Want(t, 200).Into(t, &s)
+		return p.As(s.AccessToken).Get(t, "/auth/sessions").List(t)[0]["ip"].(string)
+	}
+	t.Run("not at all without a proxy", func(t *testing.T) {
+		t.Parallel()
+		if got := seen(t, apptest.New(t), "203.0.113.7"); got != "127.0.0.1" {
+			t.Errorf("the address is %s", got)
+		}
+	})
+	t.Run("from the right: what the client made up does not count", func(t *testing.T) {
+		t.Parallel()
+		a := apptest.New(t, apptest.With(func(c *app.Config) { c.TrustedProxies = []string{"127.0.0.0/8", "10.0.0.0/8"} }))
+		for header, want := range map[string]string{
+			"203.0.113.7":                         "203.0.113.7",
+			"198.51.100.1, 203.0.113.7":           "203.0.113.7",
+			"198.51.100.1, 203.0.113.7, 10.0.0.3": "203.0.113.7",
+			"203.0.113.7, bukan alamat, 10.0.0.3": "10.0.0.3",
+			"203.0.113.7:4711":                    "203.0.113.7",
+			"":                                    "127.0.0.1",
+		} {
+			if got := seen(t, a, header); got != want {
+				t.Errorf("%q is %s, want %s", header, got, want)
+			}
+		}
+	})
+}
