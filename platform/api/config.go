@@ -28,6 +28,10 @@ type Config struct {
 	// TenantPermits returns nil if p is an active member of the tenant ctx has entered and holds permission; "" asks for membership alone.
 	TenantPermits func(ctx context.Context, p Principal, permission string) error
 
+	// Changed is told of a user who may have changed something: their request other than GET has been handled, and is about to be
+	// answered. Default: nobody is told.
+	Changed func(user uuid.UUID)
+
 	// Unavailable says whether err means that the database or another neighbour is away: 503 rather than 500. Default: never.
 	Unavailable func(err error) bool
 	// Ready returns an error while the process should get no traffic. Default: always ready.
@@ -70,6 +74,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Version == "" {
 		c.Version = "dev"
+	}
+	if c.Changed == nil {
+		c.Changed = func(uuid.UUID) {}
 	}
 	if c.Unavailable == nil {
 		c.Unavailable = func(error) bool { return false }

@@ -161,6 +161,9 @@ func handle[I, O any](o *operation, h func(context.Context, *I) (*O, error)) fun
 			return nil, x.invalid(x.wrong)
 		}
 		out, err := h(ctx, in)
+		if x.principal != nil && x.method != http.MethodGet && x.method != http.MethodHead {
+			o.router.config.Changed(x.principal.UserID)
+		}
 		if err == nil && out == nil {
 			err = errNoOutput
 		}

@@ -96,11 +96,12 @@ func New(ctx context.Context, c Config, o Options) (*App, error) {
 	return a, nil
 }
 
-// listen hears of changes to tenants until the app is closed.
+// listen hears of changes to tenants, and to who may do what, until the app is closed.
 func (a *App) listen(ctx context.Context, log *slog.Logger) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var done sync.WaitGroup
 	done.Go(func() { a.Registry.Listen(ctx, log) })
+	done.Go(func() { a.Identity.Listen(ctx, log) })
 	a.hush = func() { cancel(); done.Wait() }
 }
 
@@ -241,6 +242,7 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, f *fle
 	a.Router = api.New(api.Config{
 		BaseDomain: c.BaseDomain, Version: o.Version, Authenticate: a.Identity.Authenticate, Tenants: tenants.Edge{Registry: a.Registry},
 		PlatformPermits: a.Identity.PlatformPermits, TenantPermits: memberships.Permits,
+		Changed:     a.Identity.AccountChanged,
 		Unavailable: database.Unavailable, Ready: a.ready, CORSOrigins: c.CORSOrigins, TrustedProxies: proxies,
 		Pages: pages(mailbox, a.Identity), Logger: o.Log, Registry: a.Metrics, Clock: o.Clock,
 	})

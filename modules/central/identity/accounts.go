@@ -36,6 +36,7 @@ func (s *Service) CreateVerified(ctx context.Context, name, email, password stri
 		return uuid.Nil, wrap(err, "create a verified account")
 	}
 	s.ended.add(ended...)
+	s.AccountChanged(made.ID)
 	return made.ID, nil
 }
 
@@ -86,5 +87,6 @@ func (s *Service) Disable(ctx context.Context, userID uuid.UUID) error {
 		return wrap(err, "disable an account")
 	}
 	s.ended.add(ended...)
+	s.AccountChanged(userID)
 	return nil
 }

@@ -80,12 +80,7 @@ func (s *Service) Login(ctx context.Context, email, password, device, deviceToke
 			}
 			return nil
 		},
-		within: func(ctx context.Context, now user) error {
-			if renewed == "" || now.storedHash() != u.storedHash() {
-				return nil
-			}
-			return s.DB.Gorm(ctx).Model(&now).Select("password_hash").Updates(user{PasswordHash: &renewed}).Error
-		},
+		within: s.renewHash(u, renewed),
 	})
 	if err != nil {
 		return SignedIn{}, err
@@ -94,6 +89,19 @@ func (s *Service) Login(ctx context.Context, email, password, device, deviceToke
 		return answer, s.succeeded(ctx, throttleLogin, identifier)
 	}
 	return answer, nil
+}
+
+// renewHash puts a hash of today's cost in place of the one that was just verified; nil where there is nothing to renew.
+func (s *Service) renewHash(verified *user, renewed string) func(ctx context.Context, now user) error {
+	if renewed == "" {
+		return nil
+	}
+	return func(ctx context.Context, now user) error {
+		if now.storedHash() != verified.storedHash() {
+			return nil
+		}
+		return s.DB.Gorm(ctx).Model(&now).Select("password_hash").Updates(user{PasswordHash: &renewed}).Error
+	}
 }
 
 // Admission and account in one round trip: the attempt is counted whatever follows, and who is not admitted learns of no account.

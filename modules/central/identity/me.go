@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/maypok86/otter/v2"
 
 	"garment.id/homecore/platform/api"
 )
@@ -36,40 +37,57 @@ func (s *Service) handleMe(ctx context.Context, _ *struct{}) (*api.Data[Me], err
 	return api.OK(me), nil
 }
 
+// me answers from memory (known.go): it reads no database unless the account is new to this process or has changed. On a tenant's
+// token it reads the permissions there, at most twice a second.
 func (s *Service) me(ctx context.Context, p api.Principal) (Me, error) {
-	var u user
-	if err := s.DB.Gorm(ctx).Where("id = ?", p.UserID).Take(&u).Error; err != nil {
+	of, err := s.known.get(ctx, p.UserID)
+	if err != nil {
 		return Me{}, fmt.Errorf("read account %s: %w", p.UserID, err)
 	}
-	roles, err := s.rolesOf(ctx, p.UserID)
-	if err != nil {
-		return Me{}, err
-	}
-	all, err := s.Tenants.Of(ctx, p.UserID)
-	if err != nil {
-		return Me{}, fmt.Errorf("read the memberships of %s: %w", p.UserID, err)
-	}
 	me := Me{
-		User: s.viewAccount(u, all), Session: MeSession{ID: p.SessionID, AuthTime: p.AuthTime, AMR: p.AMR},
-		PlatformRoles: roles, PlatformPermissions: permissionsOf(roles), Tenants: viewTenants(all),
+		User: s.viewAccount(of.user, of.memberships), Session: MeSession{ID: p.SessionID, AuthTime: p.AuthTime, AMR: p.AMR},
+		PlatformRoles: of.roles, PlatformPermissions: permissionsOf(of.roles), Tenants: viewTenants(of.memberships),
 	}
 	if p.Central() {
 		return me, nil
 	}
-	for _, t := range me.Tenants {
-		if t.ID == p.TenantID {
-			me.Tenant = &t
-		}
-	}
-	if me.Tenant == nil { // a member no more, on a token that does not know it yet
+	m := of.membership(p.TenantID)
+	if m == nil { // a member no more, on a token that does not know it yet
 		return Me{}, api.ContextMismatch
 	}
-	permissions, err := s.permissionsIn(ctx, p.TenantID, p.UserID)
+	tenant := viewTenant(*m)
+	me.Tenant = &tenant
+	permissions, err := s.permissionsOfLate(ctx, p)
 	if err != nil {
 		return Me{}, err
 	}
 	me.Permissions = &permissions
 	return me, nil
+}
+
+// permitted is whose permissions are remembered for a moment.
+type permitted struct {
+	place
+	version int64
+}
+
+func newPermitted() *otter.Cache[permitted, []string] {
+	return otter.Must(&otter.Options[permitted, []string]{
+		MaximumSize: maxKnown, ExpiryCalculator: otter.ExpiryWriting[permitted, []string](knownUnheard),
+	})
+}
+
+// permissionsOfLate returns what the member may do in the token's tenant, as of half a second ago at most.
+func (s *Service) permissionsOfLate(ctx context.Context, p api.Principal) ([]string, error) {
+	key := permitted{place{p.TenantID, p.UserID}, p.MembershipVersion}
+	if found, ok := s.permitted.GetIfPresent(key); ok {
+		return found, nil
+	}
+	found, err := s.permissionsIn(ctx, p.TenantID, p.UserID)
+	if err == nil {
+		s.permitted.Set(key, found)
+	}
+	return found, err
 }
 
 func (s *Service) permissionsIn(ctx context.Context, tenantID, userID uuid.UUID) ([]string, error) {

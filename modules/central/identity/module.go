@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/maypok86/otter/v2"
 	"github.com/riverqueue/river"
 
 	"garment.id/homecore/platform/api"
@@ -106,6 +107,8 @@ type Service struct {
 	passwords *crypto.Passwords
 	keys      *keyring
 	ended     *endedSessions
+	known     *knownAccounts
+	permitted *otter.Cache[permitted, []string]
 	access    *accessTokens
 	refresh   refreshTokens
 	links     linkTokens
@@ -154,8 +157,8 @@ func New(d Deps) (*Service, error) {
 		Deps:      d,
 		passwords: passwords,
 		keys:      newKeyring(d.DB, d.Key, d.Clock, c.AccessTTL),
-		ended:     newEndedSessions(d.DB, c.AccessTTL),
 		refresh:   refreshTokens{mac: d.Key.Authenticator("identity refresh tokens")},
+		permitted: newPermitted(),
 		throttle:  throttle{mac: d.Key.Authenticator("identity throttles"), off: c.Throttle == "off"},
 		links:     linkTokens{mac: d.Key.Authenticator("identity mail links")},
 		notMe:     notMeTokens{mac: d.Key.Authenticator("identity not-me links")},
@@ -167,6 +170,8 @@ func New(d Deps) (*Service, error) {
 		flows:       flowTokens{mac: d.Key.Authenticator("identity google flows")},
 		google:      newGoogle(c.Google, d.Issuer, d.Clock),
 	}
+	s.known = newKnownAccounts(s.loadKnown)
+	s.ended = newEndedSessions(d.DB, c.AccessTTL, s.known)
 	s.access = newAccessTokens(d.Issuer, s.keys, d.Clock)
 	return s, nil
 }

@@ -45,29 +45,20 @@ type Operator struct {
 }
 
 // PlatformPermits returns nil if p holds a permission of the platform, else the fault access.denied; where operators need a second
-// factor, auth.two_factor_setup_required for who has none and auth.two_factor_required for a session that was opened without. It asks
-// the database each time, so that a role taken away is gone.
+// factor, auth.two_factor_setup_required for who has none and auth.two_factor_required for a session that was opened without.
+// The roles are in memory: one taken away is gone within a second.
 func (s *Service) PlatformPermits(ctx context.Context, p api.Principal, permission string) error {
-	roles, err := s.rolesOf(ctx, p.UserID)
+	of, err := s.known.get(ctx, p.UserID)
 	if err != nil {
-		return err
+		return fmt.Errorf("read the platform roles of %s: %w", p.UserID, err)
 	}
-	if !slices.Contains(permissionsOf(roles), permission) {
+	if !slices.Contains(permissionsOf(of.roles), permission) {
 		return fault.AccessDenied
 	}
 	if !s.Config.OperatorsNeedTwoFactor {
 		return nil
 	}
 	return s.requireTwoFactor(ctx, p)
-}
-
-func (s *Service) rolesOf(ctx context.Context, userID uuid.UUID) ([]string, error) {
-	roles := []string{}
-	err := s.DB.Gorm(ctx).Model(&platformRole{}).Where("user_id = ?", userID).Order("role").Pluck("role", &roles).Error
-	if err != nil {
-		return nil, fmt.Errorf("read the platform roles of %s: %w", userID, err)
-	}
-	return roles, nil
 }
 
 // GrantRole gives the account of email a role on the platform: owner, billing, support or auditor. Granting it twice changes nothing.
@@ -83,6 +74,7 @@ func (s *Service) GrantRole(ctx context.Context, email, role, by string) error {
 	if u == nil {
 		return accountUnknown
 	}
+	defer s.AccountChanged(u.ID)
 	row := platformRole{UserID: u.ID, Role: role, GrantedAt: s.now(), GrantedBy: by}
 	return s.DB.Tx(ctx, func(ctx context.Context) error {
 		if err := s.DB.Gorm(ctx).Clauses(clause.OnConflict{DoNothing: true}).Create(&row).Error; err != nil {
@@ -128,6 +120,7 @@ func (s *Service) RevokeRole(ctx context.Context, email, role string) (int, erro
 	if u == nil {
 		return 0, accountUnknown
 	}
+	defer s.AccountChanged(u.ID)
 	var taken int64
 	err = s.DB.Tx(ctx, func(ctx context.Context) error {
 		done := s.DB.Gorm(ctx).Where("user_id = ? and (? = '' or role = ?)", u.ID, role, role).Delete(&platformRole{})

@@ -55,7 +55,7 @@ func (s *Service) ChangePassword(ctx context.Context, p api.Principal, current, 
 	if err != nil {
 		return wrap(err, "change a password")
 	}
-	if refusal := s.checkPassword(fault.ValidationFailed, "password", password); len(refusal.Fields()) > 0 {
+	if refusal := s.checkPassword(fault.ValidationFailed, "password", password, u); len(refusal.Fields()) > 0 {
 		return refusal
 	}
 	hash, err := s.passwords.Hash(ctx, password)

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -13,6 +12,8 @@ import (
 
 	"garment.id/homecore/platform/api"
 	"garment.id/homecore/platform/crypto"
+	"garment.id/homecore/platform/database"
+	"garment.id/homecore/platform/fault"
 )
 
 type refreshInput struct {
@@ -32,112 +33,132 @@ func (s *Service) handleRefresh(ctx context.Context, in *refreshInput) (*api.Dat
 // grace is how long after a refresh the token before it still gets the new one: answers get lost, and tabs refresh together.
 const grace = 10 * time.Second
 
-// held is a chain, its session and its user, read at once and locked.
+// held is a chain and its session, read at once.
 type held struct {
 	Chain   chain   `gorm:"embedded;embeddedPrefix:c_"`
 	Session session `gorm:"embedded;embeddedPrefix:s_"`
-	User    user    `gorm:"embedded;embeddedPrefix:u_"`
 }
 
-// The session's row is the lock that refreshing and revoking share; it is taken first. The chain's is locked too, for what it
-// makes Postgres do: after waiting for the session, rows that are not locked are still those of before the wait.
-const holdChain = `
-select c.id c_id, c.session_id c_session_id, c.audience c_audience, c.nonce c_nonce, c.generation c_generation,
-	c.rotated_at c_rotated_at, c.expires_at c_expires_at,
-	s.id s_id, s.user_id s_user_id, s.auth_time s_auth_time, s.amr s_amr, s.expires_at s_expires_at, s.revoked_at s_revoked_at,
-	s.device_id s_device_id,
-	u.id u_id, u.name u_name, u.email u_email, u.email_verified_at u_email_verified_at, u.password_hash u_password_hash,
-	u.locale u_locale, u.disabled_at u_disabled_at, u.two_factor_at u_two_factor_at, u.operator u_operator, u.google_linked_at u_google_linked_at
-from refresh_chains c join sessions s on s.id = c.session_id join users u on u.id = s.user_id
-where c.id = ? for update of s, c`
+var findChain = "select " + columnsOf(&chain{}, "c") + ", " + columnsOf(&session{}, "s") +
+	" from refresh_chains c join sessions s on s.id = c.session_id where c.id = ?"
+
+// Moves a chain on, if it and its session are still what they were when they were read. The session's row is the lock that renewing
+// and revoking share. After waiting for it, Postgres looks at the chain anew too: its conditions are of the moment, not of before.
+const moveChain = `
+with s as (select id from sessions where id = $2 and revoked_at is null and expires_at > $5 for update)
+update refresh_chains c set generation = c.generation + 1, rotated_at = $5, expires_at = $6
+from s where c.id = $1 and c.session_id = s.id and c.nonce = $3 and c.generation = $4
+returning c.generation`
+
+// Others may move the chain between our reading and our writing; then what they left is read. That many times in a row it does not
+// happen: whoever was first makes our token one of the past.
+const refreshTries = 5
 
 // Refresh returns new tokens for a refresh token. The current token moves the chain one generation on; the one before it gets
 // the current token again for ten seconds, unless that has been used; anything older was copied by somebody: the session ends
 // with auth.refresh_reused. Everything else that is wrong is auth.refresh_invalid.
+//
+// It takes two statements, each a round trip and a transaction by itself: one reads, the other moves the chain on. Account and
+// memberships are in memory (known.go), or cost two more.
 func (s *Service) Refresh(ctx context.Context, token string) (Tokens, error) {
 	presented, err := s.refresh.decode(token)
 	if err != nil {
 		return Tokens{}, refreshInvalid
 	}
-	var (
-		h       held
-		of      *Membership
-		all     []Membership
-		refused error // an answer that is no reason to roll back
-		ended   []uuid.UUID
-	)
-	err = s.DB.Tx(ctx, func(ctx context.Context) error {
-		err := s.DB.Gorm(ctx).Raw(holdChain, presented.chainID).Take(&h).Error
-		if errors.Is(err, gorm.ErrRecordNotFound) {
-			return refreshInvalid
-		}
+	for range refreshTries {
+		tokens, moved, err := s.tryRefresh(ctx, presented)
 		if err != nil {
-			return err
+			return Tokens{}, wrap(err, "refresh")
 		}
-		now := s.now()
-		if !s.refresh.verify(presented, h.Chain) || h.Session.RevokedAt != nil || h.User.DisabledAt != nil ||
-			!now.Before(h.Session.ExpiresAt) || !now.Before(h.Chain.ExpiresAt) {
-			return refreshInvalid
-		}
-		tenantID, _ := h.Chain.Audience.tenant()
-		if tenantID != uuid.Nil {
-			if all, of, err = s.memberOf(ctx, h.User.ID, tenantID); err != nil {
-				return err
-			}
-			if of == nil {
-				return refreshInvalid
-			}
-			if err := of.letIn(h.User, h.Session); err != nil {
-				return err
-			}
-		}
-		switch behind := h.Chain.Generation - presented.generation; {
-		case behind == 0:
-			h.Chain.Generation++
-			h.Chain.RotatedAt, h.Chain.ExpiresAt = now, s.idleUntil(now, h.Session)
-			return s.DB.Gorm(ctx).Model(&h.Chain).Select("generation", "rotated_at", "expires_at").Updates(h.Chain).Error
-		case behind == 1 && now.Sub(h.Chain.RotatedAt) < grace:
-			return nil
-		case behind < 0:
-			// Signed by us and not issued yet: the database was set back, or the key is in other hands.
-			s.Log.ErrorContext(ctx, "a refresh token is ahead of its chain", "session_id", h.Session.ID, "request_id", api.RequestID(ctx))
-			return refreshInvalid
-		default:
-			refused = refreshReused
-			if ended, err = s.endSessions(ctx, h.User.ID, endedReuse, "id = ?", h.Session.ID); err != nil {
-				return err
-			}
-			return s.record(ctx, Event{Type: eventRefreshReused, Outcome: outcomeFailure, Reason: "refresh_reused",
-				UserID: h.User.ID, SessionID: h.Session.ID, TenantID: tenantID})
-		}
-	})
-	if err != nil {
-		return Tokens{}, wrap(err, "refresh")
-	}
-	if refused != nil {
-		s.ended.add(ended...)
-		return Tokens{}, refused
-	}
-	if of == nil {
-		if all, err = s.Tenants.Of(ctx, h.User.ID); err != nil {
-			return Tokens{}, fmt.Errorf("refresh: %w", err)
+		if moved {
+			return tokens, nil
 		}
 	}
-	return s.issue(ctx, h.User, h.Session, h.Chain, of, all)
+	return Tokens{}, fault.ServiceUnavailable
 }
 
-// memberOf returns the user's memberships, and the one in tenantID if a token may be issued for it.
-func (s *Service) memberOf(ctx context.Context, userID, tenantID uuid.UUID) (all []Membership, of *Membership, err error) {
-	all, err = s.Tenants.Of(ctx, userID)
+// tryRefresh returns false where the chain was moved by somebody else meanwhile.
+func (s *Service) tryRefresh(ctx context.Context, presented presentedRefresh) (_ Tokens, moved bool, err error) {
+	var h held
+	err = s.DB.Gorm(ctx).Raw(findChain, presented.chainID).Take(&h).Error
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		return Tokens{}, false, refreshInvalid
+	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("read the memberships of %s: %w", userID, err)
+		return Tokens{}, false, err
 	}
-	for i := range all {
-		if all[i].TenantID == tenantID && all[i].open() {
-			of = &all[i]
+	now := s.now()
+	if !s.refresh.verify(presented, h.Chain) || h.Session.RevokedAt != nil || !now.Before(h.Session.ExpiresAt) || !now.Before(h.Chain.ExpiresAt) {
+		return Tokens{}, false, refreshInvalid
+	}
+	of, err := s.known.get(ctx, h.Session.UserID)
+	if err != nil {
+		return Tokens{}, false, err
+	}
+	m, err := of.renews(h)
+	if err != nil {
+		return Tokens{}, false, err
+	}
+	switch behind := h.Chain.Generation - presented.generation; {
+	case behind == 0:
+		if h.Chain, moved, err = s.moveOn(ctx, h, now); err != nil || !moved {
+			return Tokens{}, false, err
 		}
+	case behind == 1 && now.Sub(h.Chain.RotatedAt) < grace:
+	case behind < 0:
+		// Signed by us and not issued yet: the database was set back, or the key is in other hands.
+		s.Log.ErrorContext(ctx, "a refresh token is ahead of its chain", "session_id", h.Session.ID, "request_id", api.RequestID(ctx))
+		return Tokens{}, false, refreshInvalid
+	default:
+		return Tokens{}, false, s.reused(ctx, h)
 	}
-	return all, of, nil
+	tokens, err := s.issue(ctx, of.user, h.Session, h.Chain, m, of.memberships)
+	return tokens, true, err
+}
+
+// renews returns the membership that a tenant's chain renews tokens for, nil for the Core API's, or refuses.
+func (k *known) renews(h held) (*Membership, error) {
+	if k.user.DisabledAt != nil {
+		return nil, refreshInvalid
+	}
+	tenantID, _ := h.Chain.Audience.tenant()
+	if tenantID == uuid.Nil {
+		return nil, nil //nolint:nilnil // there is none to be
+	}
+	m := k.membership(tenantID)
+	if m == nil || !m.open() {
+		return nil, refreshInvalid
+	}
+	return m, m.letIn(k.user, h.Session)
+}
+
+// moveOn moves a chain one generation on; false where it or its session is not as it was any more.
+func (s *Service) moveOn(ctx context.Context, h held, now time.Time) (chain, bool, error) {
+	c := h.Chain
+	c.RotatedAt, c.ExpiresAt = now, s.idleUntil(now, h.Session)
+	err := s.DB.Ask(ctx, moveChain, []any{c.ID, h.Session.ID, c.Nonce, c.Generation, c.RotatedAt, c.ExpiresAt}, &c.Generation)
+	if errors.Is(err, database.ErrNoRow) {
+		return chain{}, false, nil
+	}
+	return c, err == nil, err
+}
+
+// reused ends the session of a token that somebody has copied: its owner, or who took it, has moved on since.
+func (s *Service) reused(ctx context.Context, h held) error {
+	var ended []uuid.UUID
+	err := s.DB.Tx(ctx, func(ctx context.Context) (err error) {
+		if ended, err = s.endSessions(ctx, h.Session.UserID, endedReuse, "id = ?", h.Session.ID); err != nil {
+			return err
+		}
+		tenantID, _ := h.Chain.Audience.tenant()
+		return s.record(ctx, Event{Type: eventRefreshReused, Outcome: outcomeFailure, Reason: "refresh_reused",
+			UserID: h.Session.UserID, SessionID: h.Session.ID, TenantID: tenantID})
+	})
+	if err != nil {
+		return err
+	}
+	s.ended.add(ended...)
+	return refreshReused
 }
 
 // open reports whether tokens are issued for the tenant. One in maintenance says so itself, at its own door.

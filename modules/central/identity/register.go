@@ -2,7 +2,6 @@ package identity
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -12,7 +11,6 @@ import (
 	"gorm.io/gorm/clause"
 
 	"garment.id/homecore/platform/api"
-	"garment.id/homecore/platform/crypto"
 	"garment.id/homecore/platform/fault"
 	"garment.id/homecore/platform/locale"
 )
@@ -123,7 +121,7 @@ func (s *Service) newUser(ctx context.Context, name, email, password string, lan
 	if err != nil {
 		refusal = refusal.WithField("email", "Alamat email tidak valid.", "The e-mail address is not valid.")
 	}
-	refusal = s.checkPassword(refusal, "password", password)
+	refusal = s.checkPassword(refusal, "password", password, user{Name: name, Email: email})
 	if len(refusal.Fields()) > 0 {
 		return user{}, refusal
 	}
@@ -133,18 +131,6 @@ func (s *Service) newUser(ctx context.Context, name, email, password string, lan
 	}
 	now := s.now()
 	return user{ID: newID(), Name: name, Email: email, PasswordHash: &hash, PasswordSetAt: &now, Locale: language, CreatedAt: now, UpdatedAt: now}, nil
-}
-
-// checkPassword adds to refusal what is wrong with a new password. Length is all that is asked (NIST SP 800-63B §3.1.1).
-func (s *Service) checkPassword(refusal *fault.Fault, field, password string) *fault.Fault {
-	characters, fits := crypto.PasswordLength(password)
-	if least := s.Config.PasswordMinLength; characters < least {
-		return refusal.WithField(field, fmt.Sprintf("Kata sandi minimal %d karakter.", least), fmt.Sprintf("The password needs at least %d characters.", least))
-	}
-	if !fits {
-		return refusal.WithField(field, fmt.Sprintf("Kata sandi maksimal %d byte.", crypto.MaxPasswordBytes), fmt.Sprintf("The password may have %d bytes at most.", crypto.MaxPasswordBytes))
-	}
-	return refusal
 }
 
 const maxName = 120

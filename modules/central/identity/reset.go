@@ -40,7 +40,7 @@ func (s *Service) ResetPassword(ctx context.Context, token, password string) (em
 	if err != nil {
 		return "", wrap(err, "reset a password")
 	}
-	if refusal := s.checkPassword(fault.ValidationFailed, "password", password); len(refusal.Fields()) > 0 {
+	if refusal := s.checkPassword(fault.ValidationFailed, "password", password, u); len(refusal.Fields()) > 0 {
 		return "", refusal
 	}
 	hash, err := s.passwords.Hash(ctx, password)

@@ -13,32 +13,11 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
-	"garment.id/homecore/platform/api"
 	"garment.id/homecore/platform/crypto"
 	"garment.id/homecore/platform/locale"
 )
 
 const nonceBytes = 16
-
-// openSession makes a session for u, who has just proved who they are; remembered is the device that stood in for a second factor,
-// zero for none. It wants a transaction that holds u's row.
-func (s *Service) openSession(ctx context.Context, u user, amr, device string, remembered uuid.UUID) (session, error) {
-	now, client := s.now(), api.ClientFrom(ctx)
-	made := session{
-		ID: newID(), UserID: u.ID, AuthTime: now, AMR: amr, Device: deviceName(device, client.UserAgent),
-		UserAgent: client.UserAgent, CreatedAt: now, ExpiresAt: now.Add(s.Config.SessionLifetime),
-	}
-	if client.IP.IsValid() {
-		made.IP = client.IP.String()
-	}
-	if remembered != uuid.Nil {
-		made.DeviceID = &remembered
-	}
-	if err := s.DB.Gorm(ctx).Create(&made).Error; err != nil {
-		return session{}, fmt.Errorf("open a session: %w", err)
-	}
-	return made, nil
-}
 
 // A chain that has run out begins anew under another nonce, so that tokens of before are nothing; one that lives is left as it is:
 // the tab that holds its token keeps it, and a second tab gets the same.

@@ -2,11 +2,16 @@ package identity
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/google/uuid"
+	"gorm.io/gorm"
+
+	"garment.id/homecore/platform/api"
+	"garment.id/homecore/platform/crypto"
 )
 
 // wayIn is a first factor that has been proved: where every way to sign in meets.
@@ -81,18 +86,38 @@ func (s *Service) finish(ctx context.Context, w wayIn) (SignedIn, error) {
 	return s.open(ctx, w, deviceID)
 }
 
-// open opens the session that has been earned.
+// Locks the account, and opens a session with its first refresh tokens unless it is disabled. Read committed: the account is as
+// whoever held the lock before left it.
+var openSessionSQL = "with u as (select * from users where id = @user for no key update), " + `
+s as (insert into sessions (id, user_id, auth_time, amr, device, ip, user_agent, created_at, expires_at, device_id)
+	select @session, u.id, @now, @amr, @device, @ip, @agent, @now, @expires, @remembered from u where u.disabled_at is null),
+c as (insert into refresh_chains (id, session_id, audience, nonce, generation, rotated_at, expires_at)
+	select @chain, @session, @audience, @nonce, 1, @now, @idle from u where u.disabled_at is null)
+select ` + columnsOf(&user{}, "u") + ", " + rolesColumn + " from u"
+
+// open opens the session that has been earned: two statements in a transaction, the second for the event.
 func (s *Service) open(ctx context.Context, w wayIn, deviceID uuid.UUID) (SignedIn, error) {
 	var (
-		now    user
-		opened session
-		c      chain
+		row struct {
+			User  user `gorm:"embedded;embeddedPrefix:u_"`
+			Roles string
+		}
+		in, c   = s.newSession(ctx, w, deviceID)
+		changes = s.known.now()
 	)
-	err := s.DB.Tx(ctx, func(ctx context.Context) (err error) {
-		// Proving it took a while: the account may have been disabled, or what was proved changed, meanwhile.
-		if now, err = s.lockUser(ctx, &w.user); err != nil {
+	err := s.DB.Tx(ctx, func(ctx context.Context) error {
+		err := s.DB.Gorm(ctx).Raw(openSessionSQL, map[string]any{
+			"user": in.UserID, "session": in.ID, "now": in.CreatedAt, "amr": in.AMR, "device": in.Device, "ip": in.IP, "agent": in.UserAgent,
+			"expires": in.ExpiresAt, "remembered": in.DeviceID, "chain": c.ID, "audience": c.Audience, "nonce": c.Nonce, "idle": c.ExpiresAt,
+		}).Take(&row).Error
+		if errors.Is(err, gorm.ErrRecordNotFound) {
+			return invalidCredentials
+		}
+		if err != nil {
 			return err
 		}
+		// Proving it took a while: the account may have been disabled, or what was proved changed, meanwhile. Then nothing of this stays.
+		now := row.User
 		if now.DisabledAt != nil || !w.complete && !sameTime(now.TwoFactorAt, w.user.TwoFactorAt) {
 			return invalidCredentials
 		}
@@ -106,27 +131,48 @@ func (s *Service) open(ctx context.Context, w wayIn, deviceID uuid.UUID) (Signed
 				return err
 			}
 		}
-		if opened, err = s.openSession(ctx, now, w.amr, w.device, deviceID); err != nil {
-			return err
-		}
-		if c, err = s.openChain(ctx, opened, audienceCentral); err != nil {
-			return err
-		}
 		return s.record(ctx, Event{Type: eventLogin, Outcome: outcomeSuccess, UserID: now.ID, Identifier: now.Email,
-			SessionID: opened.ID, DeviceID: deviceID, AMR: w.amr})
+			SessionID: in.ID, DeviceID: deviceID, AMR: w.amr})
 	})
 	if err != nil {
 		return SignedIn{}, wrap(err, "sign in")
 	}
-	all, err := s.Tenants.Of(ctx, now.ID)
-	if err != nil {
-		return SignedIn{}, fmt.Errorf("sign in: %w", err)
+	of := &known{user: row.User, roles: rolesIn(row.Roles)}
+	if w.within != nil { // it may have changed the account
+		if err := s.DB.Gorm(ctx).Where("id = ?", in.UserID).Take(&of.user).Error; err != nil {
+			return SignedIn{}, fmt.Errorf("sign in: %w", err)
+		}
 	}
-	tokens, err := s.issue(ctx, now, opened, c, nil, all)
+	if before, ok := s.known.peek(in.UserID); ok {
+		of.memberships = before.memberships
+	} else {
+		if of.memberships, err = s.Tenants.Of(ctx, in.UserID); err != nil {
+			return SignedIn{}, fmt.Errorf("sign in: %w", err)
+		}
+		s.known.keep(of, changes)
+	}
+	tokens, err := s.issue(ctx, of.user, in, c, nil, of.memberships)
 	if err != nil {
 		return SignedIn{}, err
 	}
 	return authenticated(tokens), nil
+}
+
+// newSession is the session of a way in, and its tokens for the Core API, not kept yet.
+func (s *Service) newSession(ctx context.Context, w wayIn, deviceID uuid.UUID) (session, chain) {
+	now, client := s.now(), api.ClientFrom(ctx)
+	in := session{
+		ID: newID(), UserID: w.user.ID, AuthTime: now, AMR: w.amr, Device: deviceName(w.device, client.UserAgent),
+		UserAgent: client.UserAgent, CreatedAt: now, ExpiresAt: now.Add(s.Config.SessionLifetime),
+	}
+	if client.IP.IsValid() {
+		in.IP = client.IP.String()
+	}
+	if deviceID != uuid.Nil {
+		in.DeviceID = &deviceID
+	}
+	return in, chain{ID: newID(), SessionID: in.ID, Audience: audienceCentral, Nonce: crypto.Bytes(nonceBytes), Generation: 1,
+		RotatedAt: now, ExpiresAt: s.idleUntil(now, in)}
 }
 
 // refuse records why a way in is refused, and refuses it without saying why.

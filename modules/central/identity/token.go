@@ -201,14 +201,14 @@ func orUnauthorized(err error) error {
 	return fault.Unauthorized
 }
 
-// Authenticate returns who a bearer token speaks for. It asks the database for nothing of this token: that its session has ended
-// is known within half a second, and where that cannot be known the answer is service.unavailable.
+// Authenticate returns who a bearer token speaks for. It asks the database for nothing of this token: that its session has ended, or
+// its user left the tenant, is known within a second, and where that cannot be known the answer is service.unavailable.
 func (s *Service) Authenticate(ctx context.Context, bearer string) (api.Principal, error) {
 	p, err := s.access.verify(ctx, bearer)
 	if err != nil {
 		return api.Principal{}, err
 	}
-	if err := s.ended.refuse(ctx, p.SessionID); err != nil {
+	if err := s.ended.refuse(ctx, &p); err != nil {
 		return api.Principal{}, err
 	}
 	if p.Impersonated() { // it ends with the operator's own session too
