@@ -202,3 +202,31 @@ func TestAuth10_ForwardedForCountsBehindConfiguredProxiesFromTheRight(t *testing
 		}
 	})
 }
+
+func TestAuth08_MailsAreThrottledTheSameForEveryAddress(t *testing.T) {
+	t.Parallel()
+	a := apptest.New(t, throttled(), weaker)
+	p := a.SignUp(t)
+	for i, path := range []string{"/auth/register", "/auth/password/forgot", "/auth/email/resend"} {
+		var tries []int
+		for j, email := range []string{p.Email, fmt.Sprintf("baru%d@example.com", i)} {
+			n := 0
+			for ; n < 20; n++ {
+				body := map[string]any{"email": email}
+				if path == "/auth/register" {
+					body["name"], body["password"] = "Siti", password
+				}
+				r := a.On("").Post(t, path, body, "X-Forwarded-For", fmt.Sprintf("203.0.113.%d", 10*i+j))
+				if r.Status == http.StatusTooManyRequests {
+					r.Want(t, http.StatusTooManyRequests, "rate_limited")
+					break
+				}
+				r.Want(t, http.StatusAccepted)
+			}
+			tries = append(tries, n)
+		}
+		if tries[0] != tries[1] || tries[0] > 10 {
+			t.Errorf("%s: %d tries for an account, %d for none", path, tries[0], tries[1])
+		}
+	}
+}

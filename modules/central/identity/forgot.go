@@ -3,6 +3,8 @@ package identity
 import (
 	"context"
 
+	"github.com/google/uuid"
+
 	"garment.id/homecore/platform/api"
 	"garment.id/homecore/platform/fault"
 )
@@ -23,8 +25,12 @@ func (s *Service) handleForgot(ctx context.Context, in *forgotInput) (*api.Data[
 // ForgotPassword queues a mail with a link that sets a new password, at most one a minute. It answers alike for every address, and does
 // the same work. An address that is not verified gets one too: so its owner takes the account from whoever registered it first.
 func (s *Service) ForgotPassword(ctx context.Context, email string) error {
-	if _, err := normaliseEmail(email); err != nil {
+	email, err := normaliseEmail(email)
+	if err != nil {
 		return fault.ValidationFailed.WithField("email", "Alamat email tidak valid.", "The e-mail address is not valid.")
+	}
+	if err := s.admit(ctx, throttleForgot, email, uuid.Nil); err != nil {
+		return err
 	}
 	u, err := s.findByEmail(ctx, email)
 	if err != nil {

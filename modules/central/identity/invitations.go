@@ -202,6 +202,7 @@ func (s *Service) AcceptInvitation(ctx context.Context, token, name, password st
 	if i.AcceptedBy == nil { // the account is gone
 		return Joined{}, linkInvalid
 	}
+	s.AccountChanged(*i.AcceptedBy)
 	of, member, err := s.Tenants.Find(ctx, *i.AcceptedBy, i.TenantID.String())
 	if err != nil {
 		return Joined{}, fmt.Errorf("accept an invitation: %w", err)

@@ -28,6 +28,7 @@ const (
 type known struct {
 	user        user
 	roles       []string // of the platform, sorted
+	permissions []string // what they permit
 	memberships []Membership
 
 	loaded time.Time
@@ -195,11 +196,13 @@ func (s *Service) loadKnown(ctx context.Context, userID uuid.UUID) (*known, erro
 	if err != nil {
 		return nil, fmt.Errorf("read the memberships of %s: %w", userID, err)
 	}
-	return &known{user: row.User, roles: rolesIn(row.Roles), memberships: all}, nil
+	return newKnown(row.User, row.Roles, all), nil
 }
 
-func rolesIn(text string) []string {
-	return slices.AppendSeq([]string{}, strings.FieldsSeq(text))
+// newKnown makes an account of what rolesColumn read.
+func newKnown(u user, roles string, all []Membership) *known {
+	held := slices.AppendSeq([]string{}, strings.FieldsSeq(roles))
+	return &known{user: u, roles: held, permissions: permissionsOf(held), memberships: all}
 }
 
 // AccountChanged makes this process forget what it remembers of a user's account, for who has changed something of it: the other

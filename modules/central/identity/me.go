@@ -46,7 +46,7 @@ func (s *Service) me(ctx context.Context, p api.Principal) (Me, error) {
 	}
 	me := Me{
 		User: s.viewAccount(of.user, of.memberships), Session: MeSession{ID: p.SessionID, AuthTime: p.AuthTime, AMR: p.AMR},
-		PlatformRoles: of.roles, PlatformPermissions: permissionsOf(of.roles), Tenants: viewTenants(of.memberships),
+		PlatformRoles: of.roles, PlatformPermissions: of.permissions, Tenants: viewTenants(of.memberships),
 	}
 	if p.Central() {
 		return me, nil

@@ -52,7 +52,7 @@ func (s *Service) PlatformPermits(ctx context.Context, p api.Principal, permissi
 	if err != nil {
 		return fmt.Errorf("read the platform roles of %s: %w", p.UserID, err)
 	}
-	if !slices.Contains(permissionsOf(of.roles), permission) {
+	if !slices.Contains(of.permissions, permission) {
 		return fault.AccessDenied
 	}
 	if !s.Config.OperatorsNeedTwoFactor {

@@ -8,6 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/google/uuid"
 	"gorm.io/gorm/clause"
 
 	"garment.id/homecore/platform/api"
@@ -51,6 +52,11 @@ const (
 // Register makes an account and queues the mail that verifies its address. An address that is known already is told so by mail;
 // the caller learns nothing of it, from the answer or from the time it takes.
 func (s *Service) Register(ctx context.Context, name, email, password string, language locale.Language) error {
+	if identifier, err := normaliseEmail(email); err == nil {
+		if err := s.admit(ctx, throttleRegister, identifier, uuid.Nil); err != nil {
+			return err
+		}
+	}
 	made, err := s.newUser(ctx, name, email, password, language)
 	if err != nil {
 		return err

@@ -3,6 +3,8 @@ package identity
 import (
 	"context"
 
+	"github.com/google/uuid"
+
 	"garment.id/homecore/platform/api"
 	"garment.id/homecore/platform/fault"
 )
@@ -23,8 +25,12 @@ func (s *Service) handleResend(ctx context.Context, in *resendInput) (*api.Data[
 // ResendVerification queues the mail that verifies an address once more, at most one a minute. It answers alike where there is
 // nothing to verify, and does the same work: a verified address is told so by mail.
 func (s *Service) ResendVerification(ctx context.Context, email string) error {
-	if _, err := normaliseEmail(email); err != nil {
+	email, err := normaliseEmail(email)
+	if err != nil {
 		return fault.ValidationFailed.WithField("email", "Alamat email tidak valid.", "The e-mail address is not valid.")
+	}
+	if err := s.admit(ctx, throttleResend, email, uuid.Nil); err != nil {
+		return err
 	}
 	u, err := s.findByEmail(ctx, email)
 	if err != nil {

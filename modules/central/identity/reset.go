@@ -76,6 +76,7 @@ func (s *Service) ResetPassword(ctx context.Context, token, password string) (em
 		return "", wrap(err, "reset a password")
 	}
 	s.ended.add(ended...)
+	s.AccountChanged(u.ID)
 	return u.Email, nil
 }
 

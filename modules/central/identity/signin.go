@@ -137,7 +137,7 @@ func (s *Service) open(ctx context.Context, w wayIn, deviceID uuid.UUID) (Signed
 	if err != nil {
 		return SignedIn{}, wrap(err, "sign in")
 	}
-	of := &known{user: row.User, roles: rolesIn(row.Roles)}
+	of := newKnown(row.User, row.Roles, nil)
 	if w.within != nil { // it may have changed the account
 		if err := s.DB.Gorm(ctx).Where("id = ?", in.UserID).Take(&of.user).Error; err != nil {
 			return SignedIn{}, fmt.Errorf("sign in: %w", err)

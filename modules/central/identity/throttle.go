@@ -85,10 +85,10 @@ func network(ip netip.Addr) []byte {
 	return ip.AsSlice()
 }
 
-// attempt is the keys of one attempt; nil where a part is not known.
-type attempt struct{ address, both, identifier []byte }
+// tries is the keys of one attempt; nil where a part is not known.
+type tries struct{ address, both, identifier []byte }
 
-func (s *Service) attempt(ctx context.Context, kind, identifier string) (a attempt) {
+func (s *Service) triedAs(ctx context.Context, kind, identifier string) (a tries) {
 	ip := api.ClientFrom(ctx).IP
 	if ip.IsValid() {
 		a.address = s.throttle.key(kind, "address", network(ip))
@@ -107,7 +107,7 @@ func (s *Service) admissionArgs(ctx context.Context, kind, identifier string, de
 	var (
 		keys          [][]byte
 		every, bursts []float64
-		rule, of      = throttleRules(kind), s.attempt(ctx, kind, identifier)
+		rule, of      = throttleRules(kind), s.triedAs(ctx, kind, identifier)
 	)
 	add := func(key []byte, a allowance) {
 		if key != nil && a.burst > 0 {
@@ -182,7 +182,7 @@ func (s *Service) admit(ctx context.Context, kind, identifier string, device uui
 // failed makes the identifier's next attempts of this kind wait, longer each time, and notices an address that fails for many
 // identifiers. One round trip.
 func (s *Service) failed(ctx context.Context, kind, identifier string) error {
-	of := s.attempt(ctx, kind, identifier)
+	of := s.triedAs(ctx, kind, identifier)
 	if s.throttle.off || of.identifier == nil {
 		return nil
 	}
@@ -204,7 +204,7 @@ func (s *Service) failed(ctx context.Context, kind, identifier string) error {
 
 // succeeded ends that wait. One round trip.
 func (s *Service) succeeded(ctx context.Context, kind, identifier string) error {
-	of := s.attempt(ctx, kind, identifier)
+	of := s.triedAs(ctx, kind, identifier)
 	if s.throttle.off || of.identifier == nil {
 		return nil
 	}

@@ -103,6 +103,7 @@ func (s *Service) VerifyEmail(ctx context.Context, token string) error {
 		return wrap(err, "verify an address")
 	}
 	s.ended.add(ended...)
+	s.AccountChanged(u.ID)
 	return nil
 }
 
