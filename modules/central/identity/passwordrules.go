@@ -56,22 +56,29 @@ func listed(s string) bool {
 }
 
 const (
-	longestTail = 6 // digits and marks behind a common password that leave it common: dragon2024!
-	longestUnit = 4 // what may be repeated however often
+	longestTail = 6  // digits and marks behind a common password that leave it common: dragon2024!
+	longestUnit = 4  // what is common however often it is repeated
+	longestRun  = 20 // beyond it nobody tries runs and repetitions
 )
 
-// isCommon reports whether a folded password is on the list, or is one of it with a short tail, a repetition, or a run of
-// neighbouring characters.
+// isCommon reports whether a folded password is on the list or one of it with a short tail, or is made of ASCII letters and digits and
+// no more than a repetition or a run of neighbours.
 func isCommon(s string) bool {
-	if listed(s) || isRun(s) {
+	if listed(s) {
 		return true
 	}
 	base := strings.TrimRightFunc(s, func(r rune) bool { return !unicode.IsLetter(r) })
 	if tail := utf8.RuneCountInString(s) - utf8.RuneCountInString(base); tail > 0 && tail <= longestTail && listed(base) {
 		return true
 	}
+	if len(s) > longestRun || strings.ContainsFunc(s, func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+		return false
+	}
+	if isRun(s) {
+		return true
+	}
 	unit := period(s)
-	return len(unit) < len(s) && (utf8.RuneCountInString(unit) <= longestUnit || listed(unit))
+	return len(unit) < len(s) && (len(unit) <= longestUnit || listed(unit))
 }
 
 // isRun reports whether each character is its neighbour's neighbour, in one direction: 123456789012, abcdefghijkl, zyxwvutsrqpo.
@@ -122,7 +129,11 @@ const (
 func isPersonal(password string, u user, brand string) bool {
 	squeezed := squeeze(password)
 	local, domain, _ := strings.Cut(u.Email, "@")
-	for _, whole := range []string{u.Name, u.Email, local, brand, "homecore"} {
+	wholes := []string{u.Email, local, brand, "homecore"}
+	if strings.ContainsRune(strings.TrimSpace(u.Name), ' ') { // one name alone may be a word of any sentence
+		wholes = append(wholes, u.Name)
+	}
+	for _, whole := range wholes {
 		if w := squeeze(whole); utf8.RuneCountInString(w) >= shortestOwn && strings.Contains(squeezed, w) {
 			return true
 		}

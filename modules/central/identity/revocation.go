@@ -247,12 +247,3 @@ func (s *Service) MembershipChanged(ctx context.Context, tenantID, userID uuid.U
 	}
 	return nil
 }
-
-// accountChanged tells every process, in the transaction ctx carries, that an account looks different to its owner, where something
-// beside the rows of users, platform_roles, memberships and tenants has changed: these tell it themselves.
-func (s *Service) accountChanged(ctx context.Context, userID uuid.UUID) error {
-	if err := s.DB.Gorm(ctx).Exec("select pg_notify(?, ?)", accessChannel, "user "+userID.String()).Error; err != nil {
-		return fmt.Errorf("tell of a change of account %s: %w", userID, err)
-	}
-	return nil
-}
