@@ -95,6 +95,9 @@ func (purge) Kind() string { return "identity_purge" }
 // endedKept is how long a session that is over can still be looked up.
 const endedKept = 30 * 24 * time.Hour
 
+// changesKept is longer than any access token lives: nobody asks for what was changed before.
+const changesKept = 24 * time.Hour
+
 // throttlesKept is how long failures in a row are remembered after the last.
 const throttlesKept = 24 * time.Hour
 
@@ -120,6 +123,8 @@ func (s *Service) Purge(ctx context.Context) error {
 			[]any{now.Add(-throttlesKept), lot}},
 		{"delete from throttle_failures where (address, identifier) in (select address, identifier from throttle_failures where seen_at < ? limit ?)",
 			[]any{now.Add(-throttlesKept), lot}},
+		{"delete from membership_changes where (tenant_id, user_id) in (select tenant_id, user_id from membership_changes where changed_at < ? limit ?)",
+			[]any{now.Add(-changesKept), lot}},
 		{"delete from mail_links where id in (select id from mail_links where expires_at < ? limit ?)", []any{now, lot}},
 		{"delete from invitations where id in (select id from invitations where expires_at < ? and (accepted_at is null or joined_at is not null) limit ?)",
 			[]any{now.Add(-endedKept), lot}},
