@@ -22,7 +22,7 @@ const (
 	// A row carries the time of the statement that changed it, and is seen once that commits: look back this far, so that it is not missed.
 	endedOverlap = 30 * time.Second
 
-	accessChannel = "homecore_access" // what triggers say on it is in migration 00021
+	accessChannel = "homecore_access" // what triggers say on it is in migration 00022
 )
 
 // endedSessions knows which sessions have ended, and which memberships have changed, while access tokens of before may live, so
