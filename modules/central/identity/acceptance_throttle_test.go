@@ -230,3 +230,36 @@ func TestAuth08_MailsAreThrottledTheSameForEveryAddress(t *testing.T) {
 		}
 	}
 }
+
+func TestAuth08_AnAttackerCannotLockOutARememberedDevice(t *testing.T) {
+	t.Parallel()
+	clock := &movable{}
+	a := apptest.New(t, throttled(), apptest.WithClock(clock.now))
+	p := a.SignUp(t)
+	x := enrol(t, p.Caller, clock)
+	device := answer(t, challenged(t, a, p), map[string]any{"code": x.next(), "remember_device": true}).Want(t, 200).Object(t)["device_token"].(string)
+
+	const attackers = "198.51.100.7"
+	stopped := func(ip string) bool { return from(t, a, ip, p.Email, "x").Status == http.StatusTooManyRequests }
+	for i := 0; !stopped(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}).String()) && i < 200; i++ {
+	}
+	for i := 0; !stopped(attackers) && i < 200; i++ {
+	}
+	from(t, a, "203.0.113.1", p.Email, p.Password).Want(t, http.StatusTooManyRequests, "rate_limited")
+	for _, ip := range []string{"203.0.113.1", attackers} {
+		got := a.On("").Post(t, "/auth/login", map[string]any{"email": p.Email, "password": p.Password, "device_token": device}, "X-Forwarded-For", ip).Want(t, 200).Object(t)
+		if got["status"] != "authenticated" {
+			t.Errorf("from %s: %v", ip, got["status"])
+		}
+	}
+	// It has limits of its own: who has stolen it cannot guess on.
+	for i := range 30 {
+		r := a.On("").Post(t, "/auth/login", map[string]any{"email": p.Email, "password": "x", "device_token": device}, "X-Forwarded-For", "203.0.113.1")
+		if r.Status == http.StatusTooManyRequests {
+			return
+		}
+		if i > 20 {
+			t.Fatal("a device may guess on and on")
+		}
+	}
+}

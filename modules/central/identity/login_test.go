@@ -258,7 +258,7 @@ func TestKeys(t *testing.T) {
 }
 
 // What is secret must be nowhere but with its owner: not in the log, not in the database, not in a job.
-func TestSecretsStayAway(t *testing.T) {
+func TestAuth19_ADumpOfTheDatabaseHoldsNothingUsable(t *testing.T) {
 	t.Parallel()
 	var log lockedBuffer
 	a := apptest.New(t, apptest.WithLog(&log))

@@ -264,7 +264,7 @@ func TestAuthenticateWithoutTheDatabase(t *testing.T) {
 	})
 }
 
-func TestPurge(t *testing.T) {
+func TestAuth19_ExpiredSessionsArePurged(t *testing.T) {
 	t.Parallel()
 	a := apptest.New(t)
 	p := a.SignUp(t)
