@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"bytes"
+	"encoding/base32"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -261,7 +262,8 @@ func TestKeys(t *testing.T) {
 func TestAuth19_ADumpOfTheDatabaseHoldsNothingUsable(t *testing.T) {
 	t.Parallel()
 	var log lockedBuffer
-	a := apptest.New(t, apptest.WithLog(&log))
+	clock := &movable{}
+	a := apptest.New(t, throttled(), apptest.WithLog(&log), apptest.WithClock(clock.now))
 	register(t, a, "Siti", "siti@example.com", password)
 	mailed := letters(t, a, "siti@example.com", 1)[0].token(t)
 	verify(t, a, mailed).Want(t, 200)
@@ -270,10 +272,26 @@ func TestAuth19_ADumpOfTheDatabaseHoldsNothingUsable(t *testing.T) {
 	login(t, a, "hantu@example.com", "kata sandi hantu").Want(t, 401)
 	second := refreshed(t, a.On(""), s.RefreshToken)
 	a.On("").As(second.AccessToken).Post(t, "/auth/logout-all", nil).Want(t, 200)
+
+	p := a.SignUp(t)
+	x := enrol(t, p.Caller, clock)
+	challenge := challenged(t, a, p)
+	device := answer(t, challenge, map[string]any{"code": x.next(), "remember_device": true}).Want(t, 200).Object(t)["device_token"].(string)
+	open := challenged(t, a, p)
+	a.On("").Post(t, "/auth/password/forgot", map[string]any{"email": p.Email}).Want(t, 202)
+	var reset string
+	apptest.Until(t, "the mail that resets a password", func() bool {
+		err := connect(t, a).QueryRow(t.Context(), "select substring(links::text from 'token=([A-Za-z0-9_-]+)') from central.kept_mail where recipient = $1 and links::text like '%token=%'", p.Email).Scan(&reset)
+		return err == nil
+	})
 	exec(t, a, "delete from central.kept_mail") // the development mailbox is the mail itself
 
 	var dump strings.Builder
-	for _, table := range []string{"users", "sessions", "refresh_chains", "mail_links", "signing_keys", "river_job"} {
+	var tables []string
+	if err := connect(t, a).QueryRow(t.Context(), "select array_agg(relname::text) from pg_class where relnamespace = 'central'::regnamespace and relkind in ('r', 'p')").Scan(&tables); err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range tables {
 		var rows string
 		if err := connect(t, a).QueryRow(t.Context(), "select coalesce(string_agg(x::text, e'\n'), '') from central."+table+" x").Scan(&rows); err != nil {
 			t.Fatal(err)
@@ -281,7 +299,12 @@ func TestAuth19_ADumpOfTheDatabaseHoldsNothingUsable(t *testing.T) {
 		dump.WriteString(rows)
 	}
 	for what, secret := range map[string]string{"password": password, "wrong password": "kata sandi hantu", "mailed token": mailed,
-		"access token": s.AccessToken, "refresh token": s.RefreshToken, "second refresh token": second.RefreshToken, "second access token": second.AccessToken} {
+		"access token": s.AccessToken, "refresh token": s.RefreshToken, "second refresh token": second.RefreshToken, "second access token": second.AccessToken,
+		"device token": device, "challenge token": challenge.Token, "open challenge's token": open.Token, "reset token": reset,
+		"recovery code": x.recovery[0], "authenticator's secret": base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(x.secret)} {
+		if len(secret) < 8 {
+			t.Errorf("the %s is %q", what, secret)
+		}
 		if strings.Contains(log.String(), secret) {
 			t.Errorf("the log has the %s", what)
 		}

@@ -212,7 +212,7 @@ func (s *Service) Authenticate(ctx context.Context, bearer string) (api.Principa
 		return api.Principal{}, err
 	}
 	if p.Impersonated() { // it ends with the operator's own session too
-		if err := s.ended.refuse(ctx, p.ActorSessionID); err != nil {
+		if err := s.ended.refuse(ctx, &api.Principal{SessionID: p.ActorSessionID}); err != nil {
 			return api.Principal{}, err
 		}
 	}
