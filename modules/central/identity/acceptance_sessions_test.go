@@ -140,6 +140,12 @@ func TestAuth17_RefreshRotates(t *testing.T) {
 		if n := count(t, a, "select count(*) from central.sessions where user_id = $1 and revoked_for = 'refresh_reused'", p.ID); n != 1 {
 			t.Errorf("%d sessions ended for it", n)
 		}
+		if n := count(t, a, "select count(*) from central.security_activities where user_id = $1 and type = 'refresh_reused'", p.ID); n != 1 {
+			t.Errorf("%d rows in the security log", n)
+		}
+		apptest.Until(t, "the mail that tells the owner", func() bool {
+			return count(t, a, "select count(*) from central.kept_mail where recipient = $1 and subject like 'Aktivitas%'", p.Email) > 0
+		})
 	})
 }
 
