@@ -98,7 +98,7 @@ func TestMe(t *testing.T) {
 	if _, there := central["tenant"]; there || central["permissions"] != nil {
 		t.Error("a central token has a tenant")
 	}
-	if got := central["platform_permissions"].([]any); len(got) != 5 || central["platform_roles"].([]any)[0] != "auditor" {
+	if got := central["platform_permissions"].([]any); len(got) != 6 || central["platform_roles"].([]any)[0] != "auditor" {
 		t.Errorf("%v", got)
 	}
 	if got := central["tenants"].([]any)[0].(map[string]any); got["slug"] != "rapi-jahit" || got["api_url"] != "http://rapi-jahit.localhost:8080" {
