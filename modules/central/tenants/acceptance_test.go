@@ -123,7 +123,7 @@ func TestAuth30_Onboarding(t *testing.T) {
 	})
 	t.Run("and no others", func(t *testing.T) {
 		t.Parallel()
-		for _, slug := range []string{"jaya-garment", "garment-jaya", "asuransi-tani", "mall", "batik-tulis", "kasur-busa", "pantai-indah", "toko-12", "analisa-data", "konveksi-01", "konveksi-02"} {
+		for _, slug := range []string{"jaya-garment", "garment-jaya", "asuransi-tani", "mall", "batik-tulis", "kasur-busa", "pantai-indah", "toko-12", "analisa-data", "konveksi-01", "konveksi-171", "171", "admin-jahit"} {
 			got := person.Get(t, "/auth/onboarding/availability?slug="+slug).Want(t, http.StatusOK).Object(t)
 			if got["available"] != true {
 				t.Errorf("%s: %v", slug, got)

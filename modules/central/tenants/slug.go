@@ -52,7 +52,9 @@ func reserved(slug string) bool {
 		return true
 	}
 	n := forbidden()
-	plain := strings.ReplaceAll(slug, "-", "")
+	// A number is one: toko-171 spells nothing. A single digit may stand for a letter among others.
+	parts := slices.DeleteFunc(strings.Split(slug, "-"), func(part string) bool { return len(part) > 1 && strings.Trim(part, "0123456789") == "" })
+	plain := strings.Join(parts, "")
 	// "mall" may be had although it reads like "mail"; who writes "ma1l" means to be read so.
 	if n.whole[plain] || (len(plain) > 4 || strings.ContainsAny(plain, "0123456789")) && n.whole[lettersOf(plain)] {
 		return true
@@ -64,7 +66,7 @@ func reserved(slug string) bool {
 		}
 	}
 	for _, word := range n.parts {
-		if letters == word || slices.ContainsFunc(strings.Split(slug, "-"), func(part string) bool { return lettersOf(part) == word }) {
+		if letters == word || slices.ContainsFunc(parts, func(part string) bool { return lettersOf(part) == word }) {
 			return true
 		}
 	}
