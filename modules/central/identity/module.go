@@ -11,6 +11,9 @@
 // whatever number of times it is renewed. Links in mails (links.go) are computed likewise, so that a dump of the database holds
 // nothing that can be used.
 //
+// An opened link proves that a mailbox is read, and nothing about who chose the password that was registered for it: claims.go says
+// when that becomes the account's, and what goes when the owner of an address takes over from a stranger.
+//
 // Nothing here tells whether an address has an account: register.go, login.go and resend.go answer alike and hash one password
 // in every branch; what differs goes into a mail.
 //
