@@ -38,12 +38,12 @@ type measure struct {
 	Most   bool     `json:"at_most,omitempty"`
 }
 
-// Met says whether the target is met.
+// Met says whether the target is met. A fraction of a statement is the process's own reading, now and then.
 func (m measure) Met() string {
 	switch {
 	case m.Target == nil:
 		return ""
-	case m.Most && m.Value <= *m.Target+0.05, !m.Most && m.Value >= *m.Target:
+	case m.Most && m.Value <= *m.Target+0.25, !m.Most && m.Value >= *m.Target:
 		return "met"
 	}
 	return "missed"
