@@ -58,6 +58,8 @@ type Deps struct {
 	Seed func(ctx context.Context, owner uuid.UUID) error
 	// RequireVerified refuses a user whose address has not been verified.
 	RequireVerified func(ctx context.Context, userID uuid.UUID) error
+	// RequireTwoFactor refuses who has no second factor, or did not come by it.
+	RequireTwoFactor func(ctx context.Context, p api.Principal) error
 	Clock           func() time.Time
 	Log             *slog.Logger
 }
@@ -82,6 +84,8 @@ func (s *Service) Routes(r *api.Router) {
 	api.Post(r, "/auth/onboarding", s.handleOnboard(), "central.auth.onboarding", api.User, api.Status(202), api.Summary("Make a workspace"))
 	api.Get(r, "/auth/onboarding/availability", s.handleAvailability, "central.auth.onboarding.availability", api.User, api.Summary("Whether a workspace name is free"))
 	api.Get(r, "/auth/onboarding/{onboarding}", s.handleShowOnboarding, "central.auth.onboarding.show", api.User, api.Summary("How far an onboarding is"))
+	api.Get(r, "/auth/sign-in-policy", s.handleShowPolicy, "central.auth.sign-in-policy.show", api.Member, api.Both, api.Summary("What the tenant asks of its members' sign-ins"))
+	api.Put(r, "/auth/sign-in-policy", s.handleUpdatePolicy, "central.auth.sign-in-policy.update", api.MemberCan("security.write"), api.Both, api.Summary("Ask more, or less, of the members' sign-ins"))
 
 	read, write := api.Can("tenants.read"), api.Can("tenants.write")
 	const one = "/tenants/{tenant}"

@@ -40,6 +40,7 @@ const (
 // compares them.
 var Permissions = []string{
 	"activities.read",
+	"security.write",
 	"taxonomies.read",
 	"taxonomies.write",
 }
