@@ -112,7 +112,7 @@ func (s *Service) AnswerChallenge(ctx context.Context, token string, proof Proof
 	if err := s.admit(ctx, throttleChallenge, u.Email, uuid.Nil); err != nil {
 		return SignedIn{}, err
 	}
-	c, err := s.attempt(ctx, id, userID)
+	c, err := s.countAnswer(ctx, id, userID)
 	if err != nil {
 		return SignedIn{}, s.judged(ctx, u, uuid.Nil, err)
 	}
@@ -163,9 +163,9 @@ func (s *Service) passed(ctx context.Context, u user, c challenge, factor proven
 	return answer, err
 }
 
-// attempt counts an answer before it is judged, so that it stays counted, and returns the challenge; twoFactorInvalid where it may not
+// countAnswer counts an answer before it is judged, so that it stays counted, and returns the challenge; twoFactorInvalid where it may not
 // be answered any more.
-func (s *Service) attempt(ctx context.Context, id, userID uuid.UUID) (challenge, error) {
+func (s *Service) countAnswer(ctx context.Context, id, userID uuid.UUID) (challenge, error) {
 	var found []challenge
 	err := s.DB.Gorm(ctx).Raw(`update challenges set attempts = attempts + 1
 		where id = ? and user_id = ? and used_at is null and expires_at > ? and attempts < ? returning *`,

@@ -147,6 +147,10 @@ func (s *Service) moveOn(ctx context.Context, h held, now time.Time) (chain, boo
 func (s *Service) reused(ctx context.Context, h held) error {
 	var ended []uuid.UUID
 	err := s.DB.Tx(ctx, func(ctx context.Context) (err error) {
+		// Whoever copied it may have copied what else the client keeps.
+		if err := s.forgetDevices(ctx, h.Session.UserID); err != nil {
+			return err
+		}
 		if ended, err = s.endSessions(ctx, h.Session.UserID, endedReuse, "id = ?", h.Session.ID); err != nil {
 			return err
 		}
