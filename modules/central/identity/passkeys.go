@@ -168,9 +168,7 @@ func (s *Service) handleRegisterPasskey(ctx context.Context, in *registerPasskey
 		return nil, wrap(err, "register a passkey")
 	}
 	s.ended.add(ended...)
-	answer := api.OK(added)
-	answer.Status = 201
-	return answer, nil
+	return api.Created(added), nil
 }
 
 func (s *Service) registerPasskey(ctx context.Context, p api.Principal, a PasskeyAnswer, name string) (added AddedPasskey, ended []uuid.UUID, err error) {

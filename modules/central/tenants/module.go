@@ -60,8 +60,8 @@ type Deps struct {
 	RequireVerified func(ctx context.Context, userID uuid.UUID) error
 	// RequireTwoFactor refuses who has no second factor, or did not come by it.
 	RequireTwoFactor func(ctx context.Context, p api.Principal) error
-	Clock           func() time.Time
-	Log             *slog.Logger
+	Clock            func() time.Time
+	Log              *slog.Logger
 }
 
 // Service is the module.

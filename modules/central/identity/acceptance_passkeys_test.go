@@ -1,0 +1,297 @@
+package identity_test
+
+import (
+	"encoding/json"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/descope/virtualwebauthn"
+	"github.com/google/uuid"
+
+	"garment.id/homecore/cmd/homecore/app/apptest"
+)
+
+// passkey is an authenticator written in software, with one credential.
+type passkey struct {
+	rp   virtualwebauthn.RelyingParty
+	auth virtualwebauthn.Authenticator
+	cred virtualwebauthn.Credential
+}
+
+func newPasskey(owner uuid.UUID) *passkey {
+	return &passkey{
+		rp:   virtualwebauthn.RelyingParty{ID: "localhost", Name: "Garment.id", Origin: "http://" + apptest.BaseHost},
+		auth: virtualwebauthn.NewAuthenticatorWithOptions(virtualwebauthn.AuthenticatorOptions{UserHandle: owner[:]}),
+		cred: virtualwebauthn.NewCredential(virtualwebauthn.KeyTypeEC2),
+	}
+}
+
+// begin asks for options, and returns their ceremony and what the authenticator is given.
+func begin(t *testing.T, c apptest.Caller, path string) (ceremony, options string) {
+	t.Helper()
+	var got struct {
+		Ceremony  string          `json:"ceremony"`
+		PublicKey json.RawMessage `json:"public_key"`
+	}
+	c.Post(t, path, nil).Want(t, 200).Into(t, &got)
+	return got.Ceremony, string(got.PublicKey)
+}
+
+// made is what the browser makes of options for a new passkey.
+func (k *passkey) made(t *testing.T, ceremony, options string) map[string]any {
+	t.Helper()
+	parsed, err := virtualwebauthn.ParseAttestationOptions(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]any{"ceremony": ceremony, "credential": json.RawMessage(virtualwebauthn.CreateAttestationResponse(k.rp, k.auth, k.cred, *parsed))}
+}
+
+func (k *passkey) register(t *testing.T, c apptest.Caller) *apptest.Response {
+	t.Helper()
+	ceremony, options := begin(t, c, "/auth/passkeys/register/options")
+	body := k.made(t, ceremony, options)
+	body["name"] = "Kunci kantor"
+	return c.Post(t, "/auth/passkeys", body)
+}
+
+// used is what the browser makes of options for using it; each use counts.
+func (k *passkey) used(t *testing.T, ceremony, options string) map[string]any {
+	t.Helper()
+	parsed, err := virtualwebauthn.ParseAssertionOptions(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.cred.Counter++
+	return map[string]any{"ceremony": ceremony, "credential": json.RawMessage(virtualwebauthn.CreateAssertionResponse(k.rp, k.auth, k.cred, *parsed))}
+}
+
+func (k *passkey) login(t *testing.T, c apptest.Caller) *apptest.Response {
+	t.Helper()
+	ceremony, options := begin(t, c, "/auth/passkeys/login/options")
+	return c.Post(t, "/auth/passkeys/login", k.used(t, ceremony, options))
+}
+
+// proof is the passkey as a second factor, of a challenge or of an access token.
+func (k *passkey) proof(t *testing.T, c apptest.Caller) map[string]any {
+	t.Helper()
+	ceremony, options := begin(t, c, "/auth/two-factor/passkey/options")
+	return map[string]any{"passkey": k.used(t, ceremony, options)}
+}
+
+func TestPasskeys_SecondFactor(t *testing.T) {
+	t.Parallel()
+	clock := &movable{}
+	a := apptest.New(t, apptest.WithClock(clock.now), unthrottled)
+	p := a.SignUp(t)
+	older := p.Session
+	p.SignIn(t)
+	k := newPasskey(p.ID)
+	added := k.register(t, p.Caller).Want(t, 201).Object(t)
+	if codes := added["recovery_codes"].([]any); len(codes) != 10 { // it is the first second factor
+		t.Errorf("%v", added)
+	}
+	refresh(t, a.On(""), older.RefreshToken).Want(t, 401, "auth.refresh_invalid")
+	letters(t, a, p.Email, 1)
+
+	got := login(t, a, p.Email, p.Password).Want(t, 200).Object(t)
+	if methods, _ := json.Marshal(got["methods"]); string(methods) != `["recovery_code","passkey"]` {
+		t.Errorf("%s", methods)
+	}
+	c := a.On("").As(got["challenge_token"].(string))
+	proof := k.proof(t, c)
+	var s apptest.Session
+	answer(t, c, proof).Want(t, 200).Into(t, &s)
+	if amr := amrOf(t, a, s.AccessToken); amr != `["pwd","hwk","mfa"]` {
+		t.Errorf("amr %s", amr)
+	}
+	answer(t, c, proof).Want(t, 401, "auth.two_factor_invalid")
+
+	t.Run("of one challenge only", func(t *testing.T) {
+		one, other := challenged(t, a, p), challenged(t, a, p)
+		proof := k.proof(t, one)
+		answer(t, other, proof).Want(t, 401, "auth.two_factor_invalid")
+		answer(t, one, proof).Want(t, 200)
+		loginCeremony, options := begin(t, a.On(""), "/auth/passkeys/login/options")
+		answer(t, other, map[string]any{"passkey": k.used(t, loginCeremony, options)}).Want(t, 401, "auth.two_factor_invalid")
+	})
+	t.Run("another's is none", func(t *testing.T) {
+		q := a.SignUp(t)
+		theirs := newPasskey(q.ID)
+		theirs.register(t, q.Caller).Want(t, 201)
+		c := challenged(t, a, p)
+		ceremony, options := begin(t, c, "/auth/two-factor/passkey/options")
+		answer(t, c, map[string]any{"passkey": theirs.used(t, ceremony, options)}).Want(t, 401, "auth.two_factor_invalid")
+	})
+	t.Run("without its user's PIN it is a second factor still, and no way in", func(t *testing.T) {
+		k.auth.Options.UserNotVerified = true
+		defer func() { k.auth.Options.UserNotVerified = false }()
+		c := challenged(t, a, p)
+		answer(t, c, k.proof(t, c)).Want(t, 200)
+		k.login(t, a.On("")).Want(t, 401, "auth.passkey_invalid")
+	})
+	t.Run("it is the current factor where one is asked for", func(t *testing.T) {
+		me := a.On("").As(s.AccessToken)
+		me.Post(t, "/auth/two-factor", nil).WantField(t, "code")
+		x := start(t, me, clock, k.proof(t, me))
+		me.Post(t, "/auth/two-factor/confirm", code(x.next())).Want(t, 200)
+		me.Do(t, "DELETE", "/auth/two-factor", k.proof(t, me)).Want(t, 200)
+		challenged(t, a, p) // the passkey is left
+	})
+	t.Run("taking off the last one turns two-factor off", func(t *testing.T) {
+		me := a.On("").As(s.AccessToken)
+		list := me.Get(t, "/auth/passkeys").Want(t, 200).List(t)
+		if len(list) != 1 || list[0]["last_used_at"] == nil {
+			t.Fatalf("%v", list)
+		}
+		id := list[0]["id"].(string)
+		a.SignUp(t).Delete(t, "/auth/passkeys/"+id).Want(t, 404)
+		me.Delete(t, "/auth/passkeys/"+id).Want(t, 200)
+		me.Delete(t, "/auth/passkeys/"+id).Want(t, 404)
+		if got := login(t, a, p.Email, p.Password).Want(t, 200).Object(t); got["status"] != "authenticated" {
+			t.Errorf("%v", got["status"])
+		}
+		k.login(t, a.On("")).Want(t, 401, "auth.passkey_invalid")
+	})
+}
+
+func TestPasskeys_WayIn(t *testing.T) {
+	t.Parallel()
+	clock := &movable{}
+	a := apptest.New(t, apptest.WithClock(clock.now), unthrottled)
+	p := a.SignUp(t)
+	p.Onboard(t, "rapi-jahit")
+	k := newPasskey(p.ID)
+	k.register(t, p.Caller).Want(t, 201)
+
+	var s apptest.Session
+	k.login(t, a.On("")).Want(t, 200).Into(t, &s)
+	if amr := amrOf(t, a, s.AccessToken); amr != `["hwk","user","mfa"]` { // two factors at once: no challenge
+		t.Errorf("amr %s", amr)
+	}
+	a.On("").As(s.AccessToken).Post(t, "/auth/two-factor/recovery-codes", nil).Want(t, 200)
+
+	t.Run("on every subdomain", func(t *testing.T) {
+		k.rp.Origin = "http://rapi-jahit." + apptest.BaseHost
+		defer func() { k.rp.Origin = "http://" + apptest.BaseHost }()
+		k.login(t, a.On("rapi-jahit")).Want(t, 200)
+	})
+	t.Run("nowhere else", func(t *testing.T) {
+		defer func(rp virtualwebauthn.RelyingParty) { k.rp = rp }(k.rp)
+		for _, origin := range []string{"https://evil.example", "http://localhost.evil.example", "http://evillocalhost:8080", "https://" + apptest.BaseHost,
+			"http://x@" + apptest.BaseHost, "http://" + apptest.BaseHost + "/x", "null", ""} {
+			k.rp.Origin = origin
+			k.login(t, a.On("")).Want(t, 401, "auth.passkey_invalid")
+		}
+		k.rp = virtualwebauthn.RelyingParty{ID: "evil.example", Origin: "http://" + apptest.BaseHost}
+		k.login(t, a.On("")).Want(t, 401, "auth.passkey_invalid")
+	})
+	t.Run("an assertion is good once, also in parallel", func(t *testing.T) {
+		ceremony, options := begin(t, a.On(""), "/auth/passkeys/login/options")
+		body := k.used(t, ceremony, options)
+		before := sessionsOf(t, a, p)
+		var (
+			wg       sync.WaitGroup
+			accepted atomic.Int32
+		)
+		for range 20 {
+			wg.Go(func() {
+				if a.On("").Post(t, "/auth/passkeys/login", body).Status == 200 {
+					accepted.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if n := sessionsOf(t, a, p) - before; n != 1 || accepted.Load() != 1 {
+			t.Errorf("%d sessions, %d accepted", n, accepted.Load())
+		}
+	})
+	t.Run("a counter that does not grow is a copy's", func(t *testing.T) {
+		k.cred.Counter -= 2
+		k.login(t, a.On("")).Want(t, 401, "auth.passkey_invalid")
+		k.cred.Counter += 2
+		k.login(t, a.On("")).Want(t, 200)
+	})
+	t.Run("every failure looks the same", func(t *testing.T) {
+		bodies := map[string]string{}
+		look := func(what string, body map[string]any) {
+			t.Helper()
+			r := a.On("").Post(t, "/auth/passkeys/login", body).Want(t, 401, "auth.passkey_invalid")
+			bodies[r.Message] = what
+		}
+		fresh := func(k *passkey) map[string]any {
+			ceremony, options := begin(t, a.On(""), "/auth/passkeys/login/options")
+			return k.used(t, ceremony, options)
+		}
+		look("a credential nobody has", fresh(newPasskey(p.ID)))
+		stranger := newPasskey(uuid.New())
+		look("an account that is not there", fresh(stranger))
+		wrongHandle := *k
+		other := a.SignUp(t)
+		wrongHandle.auth.Options.UserHandle = other.ID[:]
+		look("another's handle", fresh(&wrongHandle))
+		forged := *k
+		forged.cred.Key = virtualwebauthn.NewCredential(virtualwebauthn.KeyTypeEC2).Key
+		look("a forged signature", fresh(&forged))
+		ceremony, _ := begin(t, a.On(""), "/auth/passkeys/login/options")
+		_, options := begin(t, a.On(""), "/auth/passkeys/login/options")
+		look("another ceremony's", k.used(t, ceremony, options))
+		mine, options := begin(t, p.Caller, "/auth/passkeys/register/options")
+		look("a registration's", map[string]any{"ceremony": mine, "credential": json.RawMessage(`{}`)})
+		look("nothing of ours", map[string]any{"ceremony": strings.Repeat("A", 100), "credential": map[string]any{"id": "x"}})
+		late := fresh(k)
+		clock.forward(5*time.Minute + time.Second)
+		look("late", late)
+		_ = options
+		disabled := newPasskey(other.ID)
+		disabled.register(t, other.Caller).Want(t, 201)
+		if err := a.Identity.Disable(t.Context(), other.ID); err != nil {
+			t.Fatal(err)
+		}
+		look("a disabled account", fresh(disabled))
+		if len(bodies) != 1 {
+			t.Errorf("%v", bodies)
+		}
+	})
+}
+
+func TestPasskeys_Registration(t *testing.T) {
+	t.Parallel()
+	clock := &movable{}
+	a := apptest.New(t, apptest.WithClock(clock.now), unthrottled)
+	p, q := a.SignUp(t), a.SignUp(t)
+	k := newPasskey(p.ID)
+	ceremony, options := begin(t, p.Caller, "/auth/passkeys/register/options")
+	body := k.made(t, ceremony, options)
+	q.Post(t, "/auth/passkeys", body).Want(t, 422, "auth.passkey_refused") // begun by somebody else
+	a.On("").Post(t, "/auth/passkeys", body).Want(t, 401)
+	p.Post(t, "/auth/passkeys", body).Want(t, 201)
+	p.Post(t, "/auth/passkeys", body).Want(t, 422, "auth.passkey_refused") // once
+	k.register(t, p.Caller).Want(t, 409, "auth.passkey_known")
+	k.register(t, q.Caller).Want(t, 409, "auth.passkey_known") // nobody takes another's over
+
+	foreign := newPasskey(p.ID)
+	foreign.rp.Origin = "https://evil.example"
+	foreign.register(t, p.Caller).Want(t, 422, "auth.passkey_refused")
+	second := newPasskey(p.ID)
+	if got := second.register(t, p.Caller).Want(t, 201).Object(t); got["recovery_codes"] != nil {
+		t.Error("the second brings recovery codes")
+	}
+	if dump := rowsOf(t, a, "passkeys"); strings.Contains(dump, "publicKey") {
+		t.Error("credentials are not sealed")
+	}
+	late, options := begin(t, p.Caller, "/auth/passkeys/register/options")
+	third := newPasskey(p.ID)
+	clock.forward(6 * time.Minute)
+	p.Post(t, "/auth/passkeys", third.made(t, late, options)).Want(t, 422, "auth.passkey_refused")
+
+	clock.forward(10 * time.Minute)
+	s := refreshed(t, a.On(""), p.RefreshToken)
+	c := a.On("").As(s.AccessToken)
+	c.Post(t, "/auth/passkeys/register/options", nil).Want(t, 403, "auth.step_up_required")
+	id := c.Get(t, "/auth/passkeys").Want(t, 200).List(t)[0]["id"].(string)
+	c.Delete(t, "/auth/passkeys/"+id).Want(t, 403, "auth.step_up_required")
+}
