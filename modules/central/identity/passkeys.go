@@ -186,7 +186,7 @@ func (s *Service) registerPasskey(ctx context.Context, p api.Principal, a Passke
 	}
 	rp, err := s.relyingParty(parsed.Response.CollectedClientData.Origin)
 	if err != nil {
-		return added, nil, err
+		return added, nil, asRefusal(err, passkeyRefused)
 	}
 	made, err := rp.CreateCredential(holder{user: user{ID: p.UserID}}, c.Data, parsed)
 	if err != nil {

@@ -99,15 +99,19 @@ func (s *Service) finishCeremony(ctx context.Context, c ceremony, refusal *fault
 }
 
 // relyingParty is who passkeys are made for: the base domain, so that one works on every subdomain. It takes answers of the page at
-// origin, which must be the base domain's or a subdomain's; "" for beginning a ceremony.
+// origin, which must be the base domain's or a subdomain's, or returns passkeyInvalid; "" for beginning a ceremony.
 func (s *Service) relyingParty(origin string) (*webauthn.WebAuthn, error) {
 	base, err := url.Parse(s.Issuer)
 	if err != nil {
 		return nil, fmt.Errorf("read the issuer: %w", err)
 	}
 	origins := []string{s.Issuer}
-	if origin != "" && originWithin(base, origin) {
-		origins = append(origins, origin)
+	if origin != "" {
+		// The library would compare scheme and host alone: what is no origin is refused before.
+		if !originWithin(base, origin) {
+			return nil, passkeyInvalid
+		}
+		origins[0] = origin
 	}
 	timeout := webauthn.TimeoutConfig{Timeout: ceremonyTTL, TimeoutUVD: ceremonyTTL}
 	rp, err := webauthn.New(&webauthn.Config{
