@@ -58,7 +58,7 @@ func TestRoles(t *testing.T) {
 	})
 
 	t.Run("me tells the permissions of the token's tenant", func(t *testing.T) {
-		for caller, want := range map[*apptest.Member]int{owner: 3, member: 1} {
+		for caller, want := range map[*apptest.Member]int{owner: 4, member: 1} {
 			if got := caller.Get(t, "/auth/me").Want(t, http.StatusOK).Object(t)["permissions"].([]any); len(got) != want {
 				t.Errorf("permissions %v, want %d", got, want)
 			}
