@@ -11,7 +11,7 @@ import (
 func TestAuth32_TOTPBruteforce(t *testing.T) {
 	t.Parallel()
 	clock := &movable{}
-	a := apptest.New(t, apptest.WithClock(clock.now), unthrottled)
+	a := apptest.New(t, apptest.WithClock(clock.now))
 	for _, c := range []struct {
 		what   string
 		wrong  int

@@ -71,7 +71,7 @@ func TestAuth11_LoginYieldsAChallengeTokenOnly(t *testing.T) {
 func TestAuth11_FiveWrongCodesEndAChallenge(t *testing.T) {
 	t.Parallel()
 	clock := &movable{}
-	a := apptest.New(t, apptest.WithClock(clock.now), unthrottled)
+	a := apptest.New(t, apptest.WithClock(clock.now))
 	p := a.SignUp(t)
 	x := enrol(t, p.Caller, clock)
 
@@ -108,7 +108,7 @@ func TestAuth11_FiveWrongCodesEndAChallenge(t *testing.T) {
 func TestAuth11_TwoRightAnswersMakeOneSession(t *testing.T) {
 	t.Parallel()
 	clock := &movable{}
-	a := apptest.New(t, apptest.WithClock(clock.now), unthrottled)
+	a := apptest.New(t, apptest.WithClock(clock.now))
 	p := a.SignUp(t)
 	x := enrol(t, p.Caller, clock)
 	for round := range 5 {
@@ -132,7 +132,7 @@ func TestAuth11_TwoRightAnswersMakeOneSession(t *testing.T) {
 func TestAuth11_EveryFailureLooksTheSame(t *testing.T) {
 	t.Parallel()
 	clock := &movable{}
-	a := apptest.New(t, apptest.WithClock(clock.now), unthrottled)
+	a := apptest.New(t, apptest.WithClock(clock.now))
 	p, other := a.SignUp(t), a.SignUp(t)
 	x, y := enrol(t, p.Caller, clock), enrol(t, other.Caller, clock)
 

@@ -12,7 +12,7 @@ import (
 func TestAuth16_RememberedDevices(t *testing.T) {
 	t.Parallel()
 	clock := &movable{}
-	a := apptest.New(t, apptest.WithClock(clock.now), unthrottled)
+	a := apptest.New(t, apptest.WithClock(clock.now))
 
 	// remembering is somebody with an authenticator, a device that is remembered, and the session it was remembered in.
 	remembering := func(t *testing.T) (p *apptest.Person, x *authenticator, device string, s apptest.Session) {
@@ -141,7 +141,7 @@ func TestAuth16_RememberedDevices(t *testing.T) {
 func TestAuth16_RememberedDevicesExpire(t *testing.T) {
 	t.Parallel()
 	clock := &movable{}
-	a := apptest.New(t, apptest.WithClock(clock.now), unthrottled)
+	a := apptest.New(t, apptest.WithClock(clock.now))
 	p := a.SignUp(t)
 	x := enrol(t, p.Caller, clock)
 	device := answer(t, challenged(t, a, p), map[string]any{"code": x.next(), "remember_device": true}).Want(t, 200).Object(t)["device_token"]

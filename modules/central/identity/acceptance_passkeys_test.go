@@ -85,7 +85,7 @@ func (k *passkey) proof(t *testing.T, c apptest.Caller) map[string]any {
 func TestPasskeys_SecondFactor(t *testing.T) {
 	t.Parallel()
 	clock := &movable{}
-	a := apptest.New(t, apptest.WithClock(clock.now), unthrottled)
+	a := apptest.New(t, apptest.WithClock(clock.now))
 	p := a.SignUp(t)
 	older := p.Session
 	p.SignIn(t)
@@ -161,7 +161,7 @@ func TestPasskeys_SecondFactor(t *testing.T) {
 func TestPasskeys_WayIn(t *testing.T) {
 	t.Parallel()
 	clock := &movable{}
-	a := apptest.New(t, apptest.WithClock(clock.now), unthrottled)
+	a := apptest.New(t, apptest.WithClock(clock.now))
 	p := a.SignUp(t)
 	p.Onboard(t, "rapi-jahit")
 	k := newPasskey(p.ID)
@@ -261,7 +261,7 @@ func TestPasskeys_WayIn(t *testing.T) {
 func TestPasskeys_Registration(t *testing.T) {
 	t.Parallel()
 	clock := &movable{}
-	a := apptest.New(t, apptest.WithClock(clock.now), unthrottled)
+	a := apptest.New(t, apptest.WithClock(clock.now))
 	p, q := a.SignUp(t), a.SignUp(t)
 	k := newPasskey(p.ID)
 	ceremony, options := begin(t, p.Caller, "/auth/passkeys/register/options")

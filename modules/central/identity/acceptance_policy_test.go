@@ -36,7 +36,7 @@ func amrOf(t *testing.T, a *apptest.App, token string) string {
 func TestAuth14_EveryWayInAsksForTheSecondFactor(t *testing.T) {
 	t.Parallel()
 	clock := &movable{}
-	a := apptest.New(t, apptest.WithClock(clock.now), unthrottled)
+	a := apptest.New(t, apptest.WithClock(clock.now))
 	p := a.SignUp(t)
 	older := p.Session
 	p.SignIn(t)
@@ -79,7 +79,7 @@ func TestAuth14_EveryWayInAsksForTheSecondFactor(t *testing.T) {
 func TestAuth14_TenantRequiresASecondFactor(t *testing.T) {
 	t.Parallel()
 	clock := &movable{}
-	a := apptest.New(t, apptest.WithClock(clock.now), unthrottled)
+	a := apptest.New(t, apptest.WithClock(clock.now))
 	person, member := a.SignUp(t), a.SignUp(t)
 	owner := person.Onboard(t, "rapi-jahit")
 	joined(t, a, member, owner)
@@ -143,7 +143,7 @@ func TestAuth14_TenantRequiresASecondFactor(t *testing.T) {
 func TestAuth14_OperatorsNeedASecondFactor(t *testing.T) {
 	t.Parallel()
 	clock := &movable{}
-	a := apptest.New(t, apptest.WithClock(clock.now), unthrottled, apptest.With(func(c *app.Config) { c.Identity.OperatorsNeedTwoFactor = true }))
+	a := apptest.New(t, apptest.WithClock(clock.now), apptest.With(func(c *app.Config) { c.Identity.OperatorsNeedTwoFactor = true }))
 	op := a.Operator(t, "owner")
 	tenants := func(token string) func() *apptest.Response {
 		return func() *apptest.Response { return a.On("").As(token).Get(t, "/tenants") }
@@ -188,7 +188,7 @@ func TestAuth14_OperatorsNeedASecondFactor(t *testing.T) {
 func TestAuth15_TurningItOff(t *testing.T) {
 	t.Parallel()
 	clock := &movable{}
-	a := apptest.New(t, apptest.WithClock(clock.now), unthrottled)
+	a := apptest.New(t, apptest.WithClock(clock.now))
 	p := a.SignUp(t)
 	x := enrol(t, p.Caller, clock)
 	remembered := answer(t, challenged(t, a, p), map[string]any{"code": x.next(), "remember_device": true}).Want(t, 200).Object(t)
@@ -232,7 +232,7 @@ func TestAuth15_TurningItOff(t *testing.T) {
 func TestAuth15_EnrollingAnew(t *testing.T) {
 	t.Parallel()
 	clock := &movable{}
-	a := apptest.New(t, apptest.WithClock(clock.now), unthrottled)
+	a := apptest.New(t, apptest.WithClock(clock.now))
 	p := a.SignUp(t)
 	x := enrol(t, p.Caller, clock)
 	answer(t, challenged(t, a, p), map[string]any{"code": x.next(), "remember_device": true}).Want(t, 200)

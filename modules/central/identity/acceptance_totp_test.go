@@ -19,7 +19,7 @@ import (
 func TestAuth12_CodeIsAcceptedOnce(t *testing.T) {
 	t.Parallel()
 	clock := &movable{}
-	a := apptest.New(t, apptest.WithClock(clock.now), unthrottled)
+	a := apptest.New(t, apptest.WithClock(clock.now))
 	p := a.SignUp(t)
 	x := enrol(t, p.Caller, clock)
 
@@ -66,7 +66,7 @@ func TestAuth12_CodeIsAcceptedOnce(t *testing.T) {
 func TestAuth12_FiftyInParallel(t *testing.T) {
 	t.Parallel()
 	clock := &movable{}
-	a := apptest.New(t, apptest.WithClock(clock.now), unthrottled)
+	a := apptest.New(t, apptest.WithClock(clock.now))
 	p := a.SignUp(t)
 	x := enrol(t, p.Caller, clock)
 	challenges := make([]apptest.Caller, 50)
@@ -189,7 +189,7 @@ func TestAuth13_SecretIsSealedAndShownOnce(t *testing.T) {
 func TestAuth13_RecoveryCodes(t *testing.T) {
 	t.Parallel()
 	clock := &movable{}
-	a := apptest.New(t, apptest.WithClock(clock.now), unthrottled)
+	a := apptest.New(t, apptest.WithClock(clock.now))
 	p := a.SignUp(t)
 	x := enrol(t, p.Caller, clock)
 

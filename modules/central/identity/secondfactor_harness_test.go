@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"garment.id/homecore/cmd/homecore/app"
 	"garment.id/homecore/cmd/homecore/app/apptest"
 )
 
@@ -115,6 +114,3 @@ func sessionsOf(t *testing.T, a *apptest.App, p *apptest.Person) int {
 	t.Helper()
 	return count(t, a, "select count(*) from central.sessions where user_id = $1 and revoked_at is null", p.ID)
 }
-
-// unthrottled is for tests that ask for more answers than anybody would be given.
-func unthrottled(*app.Config, *app.Options) {}
