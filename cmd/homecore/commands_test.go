@@ -108,6 +108,40 @@ func operatorsGivesRoles(t *testing.T, d *dev) {
 	operators("grant", email).exits(t, 2, "--role")
 }
 
+func keysAreTurned(t *testing.T, d *dev) {
+	at := []string{"--data-dir", d.dir}
+	keys := func(args ...string) *process {
+		t.Helper()
+		return finish(t, nil, slices.Concat([]string{"keys"}, args, at)...)
+	}
+	type key struct{ KID, Alg, Status string }
+	list := func() map[string]string {
+		t.Helper()
+		statuses := map[string]string{}
+		for _, k := range read[[]key](t, []byte(keys("list", "--json").exits(t, 0).out.String())) {
+			statuses[k.Status] = k.KID
+		}
+		return statuses
+	}
+	who := caller{base: d.base}.signUp(t, "kunci@example.com")
+	before := list()
+	turned := read[struct{ Active, Next, Retired string }](t, []byte(keys("rotate", "--json").exits(t, 0).out.String()))
+	after := list()
+	if turned.Active != before["next"] || turned.Retired != before["active"] || after["active"] != turned.Active || after["retired"] != turned.Retired || after["next"] != turned.Next {
+		t.Errorf("before %v, rotate says %+v, after %v", before, turned, after)
+	}
+	who.me(t) // by a token of the retired key
+	keys("list").exits(t, 0, "active", "retired", "next", after["active"])
+	// The one that has signed nothing: the others' tokens are at work in other tests.
+	keys("revoke", after["next"]).exits(t, 0, after["next"]+" is revoked")
+	if now := list(); now["revoked"] != after["next"] || now["next"] == after["next"] || now["active"] != after["active"] {
+		t.Errorf("%v", now)
+	}
+	if text := keys("revoke", "tidak-ada").exits(t, 1).err.String(); !strings.HasPrefix(text, "homecore: ") {
+		t.Errorf("%q", text)
+	}
+}
+
 func tenantsAreLed(t *testing.T, d *dev) {
 	const email = "pemilik.baru@example.com"
 	who := caller{base: d.base}.signUp(t, email)
@@ -164,7 +198,7 @@ func TestWrongUsage(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{
 		"nonsense", "dev --nonsense", "dev --listen nonsense", "migrate up --set other", "migrate up --workers 0", "migrate up --max-failures -1", "migrate drift extra", "migrate up --workers many",
-		"operators", "operators grant", "operators grant a@example.com", "tenants", "tenants show", "tenants suspend a", "tenants drop a --reason x --grace 0", "tenants restore", "tenants restore a", "tenants restore a b --undo", "tenants restore a --undo --accept", "tenants move a",
+		"operators", "operators grant", "operators grant a@example.com", "keys", "keys revoke", "keys rotate extra", "keys list --nonsense", "tenants", "tenants show", "tenants suspend a", "tenants drop a --reason x --grace 0", "tenants restore", "tenants restore a", "tenants restore a b --undo", "tenants restore a --undo --accept", "tenants move a",
 		"clusters add", "clusters add a --groups 0", "clusters add a --kind other", "clusters add a --url-env PATH", "openapi --surface other", "serve --nonsense", "version extra",
 	} {
 		t.Run("homecore "+line, func(t *testing.T) {
@@ -192,7 +226,7 @@ func TestHelp(t *testing.T) {
 		"", "dev", "serve", "work", "migrate", "migrate up", "migrate status", "migrate drift", "tenants",
 		"tenants list", "tenants show", "tenants create", "tenants suspend", "tenants resume", "tenants maintenance", "tenants read-only",
 		"tenants archive", "tenants unarchive", "tenants drop", "tenants undrop", "tenants rename", "tenants heal", "tenants reap", "tenants export", "tenants restore", "tenants move",
-		"clusters", "clusters list", "clusters add", "operators", "operators grant", "operators revoke", "operators list",
+		"clusters", "clusters list", "clusters add", "operators", "operators grant", "operators revoke", "operators list", "keys", "keys rotate", "keys list", "keys revoke",
 		"openapi", "doctor", "version",
 	} {
 		t.Run("homecore "+command, func(t *testing.T) {

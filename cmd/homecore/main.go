@@ -26,6 +26,7 @@ type commands struct {
 	Tenants   tenantsCommand   `cmd:"" help:"Operators' work on tenants."`
 	Clusters  clustersCommand  `cmd:"" help:"The databases that hold tenants."`
 	Operators operatorsCommand `cmd:"" help:"Who may run the platform."`
+	Keys      keysCommand      `cmd:"" help:"Keys that sign access tokens."`
 	Openapi   openapiCommand   `cmd:"" name:"openapi" help:"Print the OpenAPI 3.1 document of a surface."`
 	Doctor    doctorCommand    `cmd:"" help:"Check configuration, database, migrations, mail and clock, and say what to do."`
 	Version   versionCommand   `cmd:"" help:"Print the version."`

@@ -215,6 +215,20 @@ func Operators(ctx context.Context, databaseURL string, log *slog.Logger) (_ *id
 	return &identity.Service{Deps: identity.Deps{DB: db, Clock: time.Now, Log: log}}, db.Close, nil
 }
 
+// Keys returns the operators' side of the signing keys, on the owner's connection.
+func Keys(ctx context.Context, c Config, log *slog.Logger) (_ *identity.Keys, done func(), err error) {
+	p, err := pgxpool.ParseConfig(c.DatabaseURL)
+	if err != nil {
+		return nil, nil, fmt.Errorf("configuration: %sDATABASE_URL: %w", Prefix, hideURL(err))
+	}
+	p.ConnConfig.RuntimeParams["search_path"] = "central, pg_temp"
+	db, err := database.Open(ctx, p, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	return identity.NewKeys(db, c.Secret, c.Identity.AccessTTL, time.Now), db.Close, nil
+}
+
 // Domains returns the operators' side of tenants' own domains, on the owner's connection.
 func Domains(ctx context.Context, c Config, log *slog.Logger) (_ *tenants.Domains, done func(), err error) {
 	p, err := pgxpool.ParseConfig(c.DatabaseURL)

@@ -17,14 +17,17 @@ import (
 )
 
 const (
-	keysFresh      = 5 * time.Second // a key that was withdrawn is believed no longer than this
+	keysFresh      = 2 * time.Second // a key that was withdrawn is believed no longer than this, and the time a reading takes
 	keysAskedAgain = time.Second     // a kid nobody knows makes us look again, at most this often
 	keysLock       = 0x6b657973      // advisory lock of making the first key: "keys"
 )
 
+// What becomes of a key: it is published, signs, is only verified with while what it signed may live, and is nothing any more.
 const (
+	keyNext    = "next"
 	keyActive  = "active"
 	keyRetired = "retired"
+	keyRevoked = "revoked" // withdrawn at once, with everything it signed
 )
 
 // keySet is what signs and what verifies, at one moment. It is immutable.
@@ -82,7 +85,7 @@ func (k *keyring) find(ctx context.Context, kid string) (verifyKey, bool, error)
 
 func (k *keyring) load(ctx context.Context, _ *keySet) (*keySet, error) {
 	var rows []signingKey
-	err := k.db.Gorm(ctx).Where("status <> ? or retired_at > ?", keyRetired, k.clock().Add(-k.retired)).Order("created_at").Find(&rows).Error
+	err := k.db.Gorm(ctx).Where("status in ? or status = ? and retired_at > ?", []string{keyNext, keyActive}, keyRetired, k.clock().Add(-k.retired)).Order("created_at").Find(&rows).Error
 	if err != nil {
 		return nil, err
 	}
@@ -109,20 +112,16 @@ func (k *keyring) load(ctx context.Context, _ *keySet) (*keySet, error) {
 	return set, nil
 }
 
-// EnsureKeys makes the first signing key where there is none, whatever number of processes start at once, and reads them.
+// EnsureKeys makes the first signing key and the next one where there are none, whatever number of processes start at once, and
+// reads them.
 func (s *Service) EnsureKeys(ctx context.Context) error {
-	err := s.DB.Tx(ctx, func(ctx context.Context) error {
-		db := s.DB.Gorm(ctx)
-		if err := db.Exec("select pg_advisory_xact_lock(?)", keysLock).Error; err != nil {
-			return err
+	err := s.keys.change(ctx, func(ctx context.Context) error {
+		for _, status := range []string{keyActive, keyNext} {
+			if _, err := s.keys.ensure(ctx, status); err != nil {
+				return err
+			}
 		}
-		var row signingKey
-		err := db.Where("status = ?", keyActive).Take(&row).Error
-		if err == nil || !errors.Is(err, gorm.ErrRecordNotFound) {
-			return err
-		}
-		row = s.keys.make(s.now())
-		return db.Create(&row).Error
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("make the first signing key: %w", err)
@@ -133,13 +132,34 @@ func (s *Service) EnsureKeys(ctx context.Context) error {
 	return nil
 }
 
-func (k *keyring) make(now time.Time) signingKey {
+// change runs f in a transaction while nobody else changes the keys.
+func (k *keyring) change(ctx context.Context, f func(ctx context.Context) error) error {
+	return k.db.Tx(ctx, func(ctx context.Context) error {
+		if err := k.db.Gorm(ctx).Exec("select pg_advisory_xact_lock(?)", keysLock).Error; err != nil {
+			return err
+		}
+		return f(ctx)
+	})
+}
+
+// ensure returns the key of a status that one key has, and makes it where there is none.
+func (k *keyring) ensure(ctx context.Context, status string) (signingKey, error) {
+	var row signingKey
+	err := k.db.Gorm(ctx).Where("status = ?", status).Take(&row).Error
+	if !errors.Is(err, gorm.ErrRecordNotFound) {
+		return row, err
+	}
+	row = k.make(k.clock().UTC(), status)
+	return row, k.db.Gorm(ctx).Create(&row).Error
+}
+
+func (k *keyring) make(now time.Time, status string) signingKey {
 	public, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		panic(err) // crypto/rand does not fail
 	}
 	kid := crypto.Token(12)
-	return signingKey{KID: kid, Alg: jwt.SigningMethodEdDSA.Alg(), PublicKey: public, Status: keyActive, CreatedAt: now,
+	return signingKey{KID: kid, Alg: jwt.SigningMethodEdDSA.Alg(), PublicKey: public, Status: status, CreatedAt: now,
 		PrivateKey: k.sealer.Seal(private.Seed(), []byte(kid))}
 }
 

@@ -102,6 +102,7 @@ type signingKey struct {
 	Status     string
 	CreatedAt  time.Time
 	RetiredAt  *time.Time
+	RevokedAt  *time.Time
 }
 
 func (signingKey) TableName() string { return "signing_keys" }
