@@ -24,6 +24,11 @@ func printCard(w io.Writer, c app.Config, r runtime, demo app.Demo, seeded bool,
 	} else {
 		line("Mail", "goes to the server of "+app.Prefix+"SMTP_URL")
 	}
+	if issuer := c.Identity.Google.Issuer; issuer == c.Origin()+devIssuer {
+		line("Google", c.Origin()+devGooglePage+"  a stand-in, where anybody may be chosen")
+	} else {
+		line("Google", issuer)
+	}
 	if seeded {
 		line("Operator", demo.Operator.Email+"  "+demo.Operator.Password)
 		line("Owner", demo.Owner.Email+"  "+demo.Owner.Password)

@@ -119,7 +119,11 @@ func (d *devCommand) serve(c *console, config app.Config, l net.Listener, r runt
 	if _, err := migrate.New(f).Run(c.ctx, migrate.Options{Workers: 4, NoWaves: true}, nil); err != nil {
 		return err
 	}
-	a, err := app.New(c.ctx, config, app.Options{Version: buildVersion(), Log: log, Development: true})
+	google, err := devGoogle(&config)
+	if err != nil {
+		return err
+	}
+	a, err := app.New(c.ctx, config, app.Options{Version: buildVersion(), Log: log, Development: true, Pages: google})
 	if err != nil {
 		return err
 	}

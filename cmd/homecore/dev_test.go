@@ -32,6 +32,8 @@ func TestDev(t *testing.T) {
 			"migrate finds its database":                      migrateFindsItsDatabase,
 			"migrate drift names what was changed by hand":    migrateFindsDrift,
 			"operators gives and takes roles":                 operatorsGivesRoles,
+			"Login with Google can be tried without Google":   googleCanBeTried,
+			"keys are turned and withdrawn":                   keysAreTurned,
 			"tenants leads their lives":                       tenantsAreLed,
 			"tenants domains keeps names of their own":        domainsAreKept,
 		} {

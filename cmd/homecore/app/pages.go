@@ -10,9 +10,12 @@ import (
 
 // pages are what the base domain serves beside the API: the forms that links in mails lead to, and in development the mailbox and a
 // front page, where those links lead that ask for nothing, as long as no wizard's address is configured.
-func pages(mailbox *mail.Mailbox, accounts *identity.Service) *http.ServeMux {
+func pages(o Options, mailbox *mail.Mailbox, accounts *identity.Service) *http.ServeMux {
 	mux := http.NewServeMux()
 	accounts.Pages(mux)
+	if o.Development && o.Pages != nil {
+		o.Pages(mux)
+	}
 	if mailbox == nil {
 		return mux
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -40,6 +41,8 @@ type Options struct {
 	Clock   func() time.Time // default time.Now
 	// Development keeps mail and shows it at /dev/mail where no mail server is configured.
 	Development bool
+	// Pages adds to what the base domain serves beside the API in development.
+	Pages func(mux *http.ServeMux)
 	// DialTenants connects to the tenants' database; tests count what goes over the wire. Default: as pgx does.
 	DialTenants func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -244,7 +247,7 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, f *fle
 		PlatformPermits: a.Identity.PlatformPermits, TenantPermits: memberships.Permits,
 		Changed:     a.Identity.AccountChanged,
 		Unavailable: database.Unavailable, Ready: a.ready, CORSOrigins: c.CORSOrigins, TrustedProxies: proxies,
-		Pages: pages(mailbox, a.Identity), Logger: o.Log, Registry: a.Metrics, Clock: o.Clock,
+		Pages: pages(o, mailbox, a.Identity), Logger: o.Log, Registry: a.Metrics, Clock: o.Clock,
 	})
 	a.Identity.Routes(a.Router)
 	a.Activity.Routes(a.Router)
