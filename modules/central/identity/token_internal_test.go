@@ -108,8 +108,8 @@ func TestAccessToken(t *testing.T) {
 	})
 }
 
-// TestAccessTokenAttacks is the table of what has been tried on such tokens.
-func TestAccessTokenAttacks(t *testing.T) {
+// TestAuth21_ForgedTokensAreRefused is the table of what has been tried on such tokens.
+func TestAuth21_ForgedTokensAreRefused(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int64
 	outside := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { calls.Add(1) }))
@@ -156,6 +156,26 @@ func TestAccessTokenAttacks(t *testing.T) {
 		"jwk": func(a *attempt, _ ed25519.PublicKey) {
 			a.key = otherPrivate
 			a.header["jwk"] = jwk{KTY: "OKP", CRV: "Ed25519", X: base64.RawURLEncoding.EncodeToString(otherPublic)}
+		},
+		"x5c": func(a *attempt, _ ed25519.PublicKey) {
+			a.key, a.header["x5c"] = otherPrivate, []string{base64.StdEncoding.EncodeToString(otherPublic)}
+		},
+		"an unencoded payload, well signed (RFC 7797)": func(a *attempt, _ ed25519.PublicKey) { a.header["b64"], a.header["crit"] = false, []string{"b64"} },
+		"zip, well signed":                    func(a *attempt, _ ed25519.PublicKey) { a.header["zip"] = "DEF" },
+		"cty JWT, well signed":                func(a *attempt, _ ed25519.PublicKey) { a.header["cty"] = "JWT" },
+		"typ at+JWT, well signed":             func(a *attempt, _ ed25519.PublicKey) { a.header["typ"] = "at+JWT" },
+		"typ application/at+jwt, well signed": func(a *attempt, _ ed25519.PublicKey) { a.header["typ"] = "application/at+jwt" },
+		"a kid that is a path":                func(a *attempt, _ ed25519.PublicKey) { a.header["kid"] = "../../k1" },
+		"a kid that is SQL":                   func(a *attempt, _ ed25519.PublicKey) { a.header["kid"] = "k1' or '1'='1" },
+		"an empty kid":                        func(a *attempt, _ ed25519.PublicKey) { a.header["kid"] = "" },
+		"HS256 with an empty key":             func(a *attempt, _ ed25519.PublicKey) { a.method, a.key = jwt.SigningMethodHS256, []byte{} },
+		"exp that is text":                    func(a *attempt, _ ed25519.PublicKey) { a.claims["exp"] = "9999999999" },
+		"iat that is text":                    func(a *attempt, _ ed25519.PublicKey) { a.claims["iat"] = "1" },
+		"no auth_time":                        func(a *attempt, _ ed25519.PublicKey) { delete(a.claims, "auth_time") },
+		"a sub that is no id":                 func(a *attempt, _ ed25519.PublicKey) { a.claims["sub"] = "admin" },
+		"a tenant's audience in capitals": func(a *attempt, _ ed25519.PublicKey) {
+			asTenant(a.claims)
+			a.claims["aud"] = strings.ToUpper(a.claims["aud"].(string))
 		},
 		"another issuer":             func(a *attempt, _ ed25519.PublicKey) { a.claims["iss"] = "http://localhost:8081" },
 		"no issuer":                  func(a *attempt, _ ed25519.PublicKey) { delete(a.claims, "iss") },
@@ -286,15 +306,36 @@ func TestAccessTokenOfWithdrawnKey(t *testing.T) {
 	}
 }
 
+func mustKey() (ed25519.PublicKey, ed25519.PrivateKey) {
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		panic(err)
+	}
+	return public, private
+}
+
+var jwtEdDSA = jwt.SigningMethodEdDSA
+
 func FuzzAccessToken(f *testing.F) {
-	f.Add("eyJhbGciOiJub25lIn0.e30.")
-	f.Add("a.b.c")
+	public, private := mustKey()
+	set := &keySet{signer: private, signerID: "k1", verify: map[string]verifyKey{"k1": {jwtEdDSA, public}}}
 	keys := &keyring{clock: time.Now}
 	keys.set.timeout = time.Minute
-	keys.set.load = func(context.Context, *keySet) (*keySet, error) { return &keySet{}, nil }
+	keys.set.load = func(context.Context, *keySet) (*keySet, error) { return set, nil }
 	tokens := newAccessTokens(testIssuer, keys, time.Now)
+	c := centralClaims(time.Now())
+	c.ExpiresAt = jwt.NewNumericDate(time.Now().Add(24 * time.Hour))
+	own, err := tokens.sign(f.Context(), c)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(own)
 	f.Fuzz(func(t *testing.T, token string) {
-		if _, err := tokens.verify(t.Context(), token); !errors.Is(err, fault.Unauthorized) {
+		_, err := tokens.verify(t.Context(), token)
+		switch {
+		case token == own && err != nil:
+			t.Errorf("its own is refused: %v", err)
+		case token != own && !errors.Is(err, fault.Unauthorized):
 			t.Errorf("%q: %v", token, err)
 		}
 	})
