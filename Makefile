@@ -4,7 +4,7 @@ BIN := .bin
 GOLANGCI_VERSION := v2.15.0
 GO ?= go
 
-.PHONY: run test race lint bench bench-auth bench-tenancy build fuzz-leaks clean
+.PHONY: run test race lint bench bench-auth bench-tenancy build fuzz fuzz-leaks clean
 
 run: ## everything on one machine: Postgres, migrations, API, jobs, mailbox, demo data
 	@mkdir -p $(BIN) && $(GO) build -o $(BIN)/homecore ./cmd/homecore && exec $(BIN)/homecore dev
@@ -27,6 +27,12 @@ bench-auth: ## what signing in, refreshing and authorising cost, next to the bar
 
 bench-tenancy: ## tenancy next to other ways and to the least it can cost, up to 10,000 tenants; BENCH=short: up to 100, in a minute or two
 	@$(GO) run ./cmd/homecore/app/benchtenancy
+
+fuzz: ## every parser of what comes from outside, FUZZ=10s each
+	@grep -rl --include='*_test.go' '^func Fuzz' modules platform tenancy | while read -r file; do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' $$file); do \
+			echo "== $$target"; $(GO) test ./$$(dirname $$file) -run '^$$' -fuzz "^$$target$$" -fuzztime $(or $(FUZZ),10s) || exit 1; \
+		done; done
 
 fuzz-leaks: ## looks for rows of other tenants, 300,000 statements for each way to the server, behind PgBouncer too; prints the counts
 	HOMECORE_FUZZ=300000 $(GO) run ./platform/postgres/pgtest/with-postgres -- $(GO) test ./tenancy -count=1 -v -timeout 2h -run 'NeverShowsAForeignRow'

@@ -3,7 +3,7 @@ package identity_test
 import (
 	"encoding/json"
 	"os"
-	"os/exec"
+	osexec "os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -144,12 +144,12 @@ func TestAuth21_AccessTokensVerifyInGoJose(t *testing.T) {
 
 func TestAuth21_AccessTokensVerifyInNpmJose(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("node"); err != nil {
+	if _, err := osexec.LookPath("node"); err != nil {
 		t.Skip("there is no node here")
 	}
 	const dir = "testdata/jose"
 	if _, err := os.Stat(dir + "/node_modules/jose"); err != nil {
-		install := exec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund", "--silent")
+		install := osexec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund", "--silent")
 		install.Dir = dir
 		if out, err := install.CombinedOutput(); err != nil {
 			if os.Getenv("CI") != "" {
@@ -161,7 +161,7 @@ func TestAuth21_AccessTokensVerifyInNpmJose(t *testing.T) {
 	a := apptest.New(t)
 	p := a.SignUp(t)
 	broken := p.Token[:len(p.Token)-4] + "AAAA"
-	check := exec.CommandContext(t.Context(), "node", "verify.mjs", a.URL+"/.well-known/jwks.json", "http://"+apptest.BaseHost, "homecore:central")
+	check := osexec.CommandContext(t.Context(), "node", "verify.mjs", a.URL+"/.well-known/jwks.json", "http://"+apptest.BaseHost, "homecore:central")
 	check.Dir, check.Stdin, check.Stderr = dir, strings.NewReader(p.Token+"\n"+broken+"\n"), t.Output()
 	out, err := check.Output()
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 	"gorm.io/gorm"
@@ -307,5 +306,5 @@ func (s *Service) offerLink(ctx context.Context, who person) error {
 	if err != nil {
 		return err
 	}
-	return googleLinkRequired.WithData(LinkOffer{LinkToken: s.flows.encode(tokenLink, id), ExpiresIn: seconds(time.Duration(flowTTL))})
+	return googleLinkRequired.WithData(LinkOffer{LinkToken: s.flows.encode(tokenLink, id), ExpiresIn: seconds(flowTTL)})
 }
