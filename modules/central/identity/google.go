@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
@@ -313,7 +314,11 @@ func (k *providerKeys) VerifySignature(ctx context.Context, token string) ([]byt
 // brings along is not looked at.
 func verifyWith(signed *jose.JSONWebSignature, keys []jose.JSONWebKey) ([]byte, error) {
 	for _, key := range keys {
-		if !key.IsPublic() || !key.Valid() || key.Use != "" && key.Use != "sig" || key.Algorithm != "" && key.Algorithm != string(jose.RS256) {
+		public, ok := key.Key.(*rsa.PublicKey)
+		if !ok || public.N.BitLen() < 2048 || public.E < 65537 { // RFC 7518 §3.3; an exponent of 1 signs everything
+			continue
+		}
+		if !key.Valid() || key.Use != "" && key.Use != "sig" || key.Algorithm != "" && key.Algorithm != string(jose.RS256) {
 			continue
 		}
 		if payload, err := signed.Verify(key); err == nil {
