@@ -200,6 +200,7 @@ func (s *Service) confirmClaim(ctx context.Context, u *user) error {
 	if err != nil {
 		return wrap(err, "confirm a password")
 	}
+	s.AccountChanged(u.ID)
 	return refused
 }
 

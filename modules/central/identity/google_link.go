@@ -57,6 +57,7 @@ func (s *Service) handleGoogleLink(ctx context.Context, in *googleLinkInput) (*a
 	if err != nil {
 		return nil, wrap(err, "link Google")
 	}
+	s.AccountChanged(p.UserID)
 	return api.OK(GoogleLink{Linked: true, Email: who.Email}), nil
 }
 
@@ -126,6 +127,7 @@ func (s *Service) handleGoogleUnlink(ctx context.Context, _ *struct{}) (*api.Dat
 	if err != nil {
 		return nil, wrap(err, "unlink Google")
 	}
+	s.AccountChanged(p.UserID)
 	return api.OK(GoogleLink{}), nil
 }
 

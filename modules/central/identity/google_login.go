@@ -186,6 +186,7 @@ func (s *Service) signInWithGoogle(ctx context.Context, who person, device, devi
 	if err != nil {
 		return SignedIn{}, wrap(err, "sign in with Google")
 	}
+	s.AccountChanged(u.ID)
 	return s.finish(ctx, wayIn{user: u, amr: amrFederated, device: device, deviceToken: deviceToken,
 		unchanged: func(now user) error {
 			if now.GoogleLinkedAt == nil { // unlinked meanwhile

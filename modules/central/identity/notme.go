@@ -132,6 +132,7 @@ func (s *Service) NotMe(ctx context.Context, token string) error {
 		return wrap(err, "secure an account")
 	}
 	s.ended.add(ended...)
+	s.AccountChanged(u.ID)
 	return nil
 }
 

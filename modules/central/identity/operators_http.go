@@ -142,6 +142,7 @@ func (s *Service) ForceReset(ctx context.Context, operator api.Principal, userID
 		return 0, err
 	}
 	s.ended.add(ended...)
+	s.AccountChanged(userID)
 	return len(ended), nil
 }
 

@@ -168,6 +168,7 @@ func (s *Service) handleRegisterPasskey(ctx context.Context, in *registerPasskey
 		return nil, wrap(err, "register a passkey")
 	}
 	s.ended.add(ended...)
+	s.AccountChanged(p.UserID)
 	return api.Created(added), nil
 }
 
@@ -293,5 +294,6 @@ func (s *Service) handleRemovePasskey(ctx context.Context, in *removePasskeyInpu
 		return nil, wrap(err, "remove a passkey")
 	}
 	s.ended.add(ended...)
+	s.AccountChanged(p.UserID)
 	return api.Done(), nil
 }

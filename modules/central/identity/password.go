@@ -84,6 +84,7 @@ func (s *Service) ChangePassword(ctx context.Context, p api.Principal, current, 
 		return wrap(err, "change a password")
 	}
 	s.ended.add(ended...)
+	s.AccountChanged(u.ID)
 	return nil
 }
 

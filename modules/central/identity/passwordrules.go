@@ -28,7 +28,7 @@ func (s *Service) checkPassword(refusal *fault.Fault, field, password string, u 
 	case isCommon(fold(password)):
 		return refusal.WithField(field, "Kata sandi ini terlalu umum: termasuk yang pertama kali dicoba penyerang.", "This password is too common: it is among the first that attackers try.")
 	case isPersonal(password, u, s.Brand.Name):
-		return refusal.WithField(field, "Kata sandi ini mudah ditebak: berisi nama, alamat email, atau nama layanan ini.", "This password is easy to guess: it is made of your name, your e-mail address or the name of this service.")
+		return refusal.WithField(field, "Kata sandi ini mudah ditebak: tersusun dari nama, alamat email, atau nama layanan ini.", "This password is easy to guess: it is made of your name, your e-mail address or the name of this service.")
 	default:
 		return refusal
 	}
@@ -120,26 +120,17 @@ func period(s string) string {
 
 const (
 	shortestWord = 4 // shorter names are part of too many words
-	shortestOwn  = 6 // a whole name, address or product of this length makes any password with it easy to guess
 	leastOfOwn   = 8 // what must be left of a password without such words
 )
 
-// isPersonal reports whether a password has the user's whole name or address or the product's name in it, or is little more than
-// words of these.
+// isPersonal reports whether a password is made of the user's name or address or the product's name: without these so little is left of
+// it, or something so common, that they are most of what there is to guess.
 func isPersonal(password string, u user, brand string) bool {
 	squeezed := squeeze(password)
 	local, domain, _ := strings.Cut(u.Email, "@")
-	wholes := []string{u.Email, local, brand, "homecore"}
-	if strings.ContainsRune(strings.TrimSpace(u.Name), ' ') { // one name alone may be a word of any sentence
-		wholes = append(wholes, u.Name)
-	}
-	for _, whole := range wholes {
-		if w := squeeze(whole); utf8.RuneCountInString(w) >= shortestOwn && strings.Contains(squeezed, w) {
-			return true
-		}
-	}
-	words := []string{"homecore"}
+	words := []string{"homecore", squeeze(u.Email)}
 	for _, text := range []string{u.Name, local, domain, brand} {
+		words = append(words, squeeze(text))
 		words = append(words, strings.FieldsFunc(fold(text), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })...)
 	}
 	slices.SortFunc(words, func(a, b string) int { return len(b) - len(a) }) // a longer word first: it may hold a shorter one
@@ -149,7 +140,7 @@ func isPersonal(password string, u user, brand string) bool {
 			rest = strings.ReplaceAll(rest, w, "")
 		}
 	}
-	return len(rest) < len(squeezed) && utf8.RuneCountInString(rest) < leastOfOwn
+	return len(rest) < len(squeezed) && (utf8.RuneCountInString(rest) < leastOfOwn || isCommon(rest))
 }
 
 // squeeze leaves letters and digits, folded.

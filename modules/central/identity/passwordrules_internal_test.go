@@ -36,13 +36,13 @@ func TestIsCommon(t *testing.T) {
 func TestIsPersonal(t *testing.T) {
 	t.Parallel()
 	u := user{Name: "Budi Santoso", Email: "budi.santoso88@rapijahit.co.id"}
-	for _, s := range []string{"BudiSantoso2024!", "budi.santoso88@rapijahit.co.id", "santoso-budi-88", "RapiJahit12345", "garment.id garment.id", "homecore123456",
+	for _, s := range []string{"BudiSantoso2024!", "budi.santoso88@rapijahit.co.id", "santoso-budi-88", "RapiJahit12345", "garment.id garment.id", "homecore123456", "homecore1234567890", "password-budi-santoso",
 		"ｂｕｄｉ santoso 1", "budi_santoso_kata"} {
 		if !isPersonal(s, u, "Garment.id") {
 			t.Errorf("%q is not personal", s)
 		}
 	}
-	for _, s := range []string{"rumah budi di tepi sawah", "kata sandi yang panjang", "garment dari pekalongan utara"} {
+	for _, s := range []string{"rumah budi di tepi sawah", "kata sandi yang panjang", "garment dari pekalongan utara", "benang budi.santoso88 di laci kanan", "homecore di tepi sawah hijau"} {
 		if isPersonal(s, u, "Garment.id") {
 			t.Errorf("%q is personal", s)
 		}

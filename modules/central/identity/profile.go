@@ -51,5 +51,6 @@ func (s *Service) updateProfile(ctx context.Context, p api.Principal, name, lang
 	if err := s.DB.Gorm(ctx).Model(&user{}).Where("id = ?", p.UserID).Select(columns).Updates(set).Error; err != nil {
 		return fmt.Errorf("update the profile of %s: %w", p.UserID, err)
 	}
+	s.AccountChanged(p.UserID)
 	return nil
 }

@@ -117,6 +117,7 @@ func (s *Service) handleConfirmTwoFactor(ctx context.Context, in *confirmTwoFact
 		return nil, wrap(err, "confirm an enrolment")
 	}
 	s.ended.add(ended...)
+	s.AccountChanged(p.UserID)
 	return api.OK(RecoveryCodes{RecoveryCodes: codes}), nil
 }
 
@@ -225,6 +226,7 @@ func (s *Service) handleStopTwoFactor(ctx context.Context, in *stopTwoFactorInpu
 		return nil, wrap(err, "turn two-factor off")
 	}
 	s.ended.add(ended...)
+	s.AccountChanged(p.UserID)
 	required, err := s.secondFactorRequired(ctx, u)
 	if err != nil {
 		return nil, err

@@ -43,7 +43,7 @@ func (m measure) Met() string {
 	switch {
 	case m.Target == nil:
 		return ""
-	case m.Most && m.Value <= *m.Target+0.25, !m.Most && m.Value >= *m.Target:
+	case m.Most && m.Value <= *m.Target+0.05, !m.Most && m.Value >= *m.Target:
 		return "met"
 	}
 	return "missed"
