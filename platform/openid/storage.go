@@ -238,6 +238,8 @@ func (c client) LoginURL(id string) string           { return c.config.Issuer + 
 func (c client) AccessTokenType() op.AccessTokenType { return op.AccessTokenTypeBearer }
 func (c client) IDTokenLifetime() time.Duration      { return time.Hour }
 func (c client) DevMode() bool                       { return true } // http is well where everything is on one machine
+
+//nolint:staticcheck // the library's name
 func (c client) RestrictAdditionalIdTokenScopes() func([]string) []string {
 	return func(scopes []string) []string { return scopes }
 }

@@ -42,8 +42,10 @@ func TestAuth16_RememberedDevices(t *testing.T) {
 		if len(device) < 64 || raw != 32 {
 			t.Errorf("a token of %d characters, a hash of %d bytes", len(device), raw)
 		}
-		if !spared(t, p, device) || !spared(t, p, device) {
-			t.Error("it is asked again")
+		for range 2 {
+			if !spared(t, p, device) {
+				t.Error("it is asked again")
+			}
 		}
 		if spared(t, p, "") || spared(t, p, device[:len(device)-4]+"AAAA") || spared(t, p, "x"+device) {
 			t.Error("another is spared")

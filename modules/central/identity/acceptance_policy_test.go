@@ -195,7 +195,6 @@ func TestAuth15_TurningItOff(t *testing.T) {
 	other := signedIn(t, a, p, x)
 	mine := signedIn(t, a, p, x)
 	me := a.On("").As(mine.AccessToken)
-	open := challenged(t, a, p)
 	off := func(c apptest.Caller, proof any) *apptest.Response {
 		return c.Do(t, "DELETE", "/auth/two-factor", proof)
 	}
@@ -207,7 +206,7 @@ func TestAuth15_TurningItOff(t *testing.T) {
 	me = me.As(refreshed(t, a.On(""), mine.RefreshToken).AccessToken)
 	off(me, code(x.next())).Want(t, 403, "auth.step_up_required")
 	me.Post(t, "/auth/password/confirm", map[string]any{"password": p.Password}).Want(t, 200)
-	open = challenged(t, a, p)
+	open := challenged(t, a, p)
 	if got := off(me, code(x.next())).Want(t, 200).Object(t); got["enabled"] != false || got["required"] != false {
 		t.Errorf("%v", got)
 	}

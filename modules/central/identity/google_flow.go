@@ -130,6 +130,7 @@ func (s *Service) browser(c BrowserCookie) (uuid.UUID, bool) {
 
 // keepBrowser gives the browser its cookie. Lax: the provider's redirect back is a navigation from another site.
 func (s *Service) keepBrowser(ctx context.Context, id uuid.UUID) {
+	//nolint:gosec // the second cookie, of plain http alone, could not be kept if it were secure
 	cookie := http.Cookie{Name: flowCookie, Value: s.flows.encode(tokenBrowser, id), Path: "/", MaxAge: int(flowTTL.Seconds()),
 		Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
 	api.Header(ctx).Add("Set-Cookie", cookie.String())
