@@ -14,8 +14,8 @@ import (
 // A group is the connections that one login role has in this process. Each is a lane: a pool of one, so that it can be chosen.
 //
 // Which backend serves a tenant decides what a statement costs: one that has seen the tenant has its tables and plans in
-// memory. So a tenant has a home lane in its group, by a hash, and goes elsewhere only if that one is busy and another idle.
-// Who finds all of them busy waits at home, where tenants take turns: a tenant with a hundred requests gets one, then everybody
+// memory. So a tenant has a home lane in its group, by a hash, and goes elsewhere only if that one is busy and another idle; a read
+// not even then, while home is busy with reads that take a moment and few wait for it: it travels with them (together.go). Who finds all of them busy waits at home, where tenants take turns: a tenant with a hundred requests gets one, then everybody
 // else gets one. A lane that nobody waits for serves those who wait elsewhere. All this would not help against statements that
 // never end, since what has begun cannot be moved: so there is a spare lane, opened when it is first needed, for those who
 // have waited for spareAfter while they hold nothing.

@@ -9,8 +9,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // Reads that wait for the same lane travel together. Whoever gets the lane writes its own statement and those of the others in
@@ -66,7 +68,7 @@ func (l *lane) lead(a *ask) bool {
 	if c == nil || !c.mine.TryLock() {
 		return false
 	}
-	if !c.fit(a.ctx) || !c.join(a) {
+	if !c.fit(a.ctx) || !c.join(a, encode) {
 		c.mine.Unlock()
 		return false
 	}
@@ -79,7 +81,7 @@ func (l *lane) lead(a *ask) bool {
 // board sends the reads of those who wait, behind those that have been sent; first says that nothing has been.
 func (l *lane) board(c *conn, first bool) {
 	for _, w := range l.companions(togetherMost - l.travelling) {
-		if l.size > quickLimit || !c.join(w.ask) {
+		if l.size > quickLimit || !c.join(w.ask, encodeValues) {
 			w.granted <- nil
 			continue
 		}
@@ -111,8 +113,17 @@ func (c *conn) fit(ctx context.Context) bool {
 		(time.Since(c.returned) <= lookAfter || alive(ctx, c.pg))
 }
 
+// encodeValues is encode for the arguments of a call that may have returned by now, as one that is cancelled does: only for such as
+// nobody can change any more.
+func encodeValues(b *pgx.ExtendedQueryBuilder, _ *pgtype.Map, d *description, args []any) error {
+	if !encodeCommon(b, d.params.ParamOIDs, args) {
+		return errAlone
+	}
+	return nil
+}
+
 // join queues a's read on the connection, if it is prepared there and quick.
-func (c *conn) join(a *ask) bool {
+func (c *conn) join(a *ask, encode func(*pgx.ExtendedQueryBuilder, *pgtype.Map, *description, []any) error) bool {
 	stmt, ok := c.stmts.get(a.key)
 	if !ok || !stmt.pure || stmt.took.usual() > togetherLonger || encode(&c.build, c.types, stmt.description, a.args) != nil {
 		return false
