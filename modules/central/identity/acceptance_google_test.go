@@ -178,7 +178,7 @@ func TestAuth24_IDTokensThatAreNotGoodHere(t *testing.T) {
 	t.Parallel()
 	var outside atomic.Int64
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { outside.Add(1) }))
-	defer elsewhere.Close()
+	t.Cleanup(elsewhere.Close) // the subtests run in parallel, once this function has returned
 	w := withGoogle(t)
 	public, kid := w.provider.PublicKey()
 	other, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -190,7 +190,8 @@ func TestAuth24_IDTokensThatAreNotGoodHere(t *testing.T) {
 		t.Fatal(err)
 	}
 	publicPEM := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
-	now := time.Now().Unix()
+	// in is so many seconds from when the subtest that asks makes its token: it may run long after this function.
+	in := func(seconds int64) func() any { return func() any { return time.Now().Unix() + seconds } }
 	const email = "siti@gmail.example"
 	issuer := w.Config.Identity.Google.Issuer
 
@@ -205,11 +206,11 @@ func TestAuth24_IDTokensThatAreNotGoodHere(t *testing.T) {
 		"another issuer":               {"iss": "https://accounts.google.com"},
 		"the issuer with a slash":      {"iss": issuer + "/"},
 		"no issuer":                    {"iss": nil},
-		"expired":                      {"exp": now - 1},
+		"expired":                      {"exp": in(-1)},
 		"no expiry":                    {"exp": nil},
-		"issued in a minute":           {"iat": now + 60},
+		"issued in two minutes":        {"iat": in(120)},
 		"no time of issue":             {"iat": nil},
-		"not good before an hour":      {"nbf": now + 3600},
+		"not good before an hour":      {"nbf": in(3600)},
 		"email_verified false":         {"email_verified": false},
 		`email_verified "false"`:       {"email_verified": "false"},
 		`email_verified "true"`:        {"email_verified": "true"},
@@ -228,13 +229,19 @@ func TestAuth24_IDTokensThatAreNotGoodHere(t *testing.T) {
 			t.Parallel()
 			n := w.nonce(t)
 			all := claimsOf(email, "Siti", n)
-			maps.Copy(all, claims)
+			for name, value := range claims {
+				if later, ok := value.(func() any); ok {
+					value = later()
+				}
+				all[name] = value
+			}
 			refused(t, w.idToken(t, all), n)
 		})
 	}
 
 	body := func(n string) jwt.MapClaims {
-		all := jwt.MapClaims{"iss": issuer, "aud": "homecore", "iat": now, "exp": now + 600}
+		now := time.Now().Unix()
+		all := jwt.MapClaims{"iss": issuer, "aud": "homecore", "iat": now, "exp": now + 3600}
 		maps.Copy(all, claimsOf(email, "Siti", n))
 		return all
 	}
@@ -397,6 +404,10 @@ func TestAuth25_LinkingToAnOwnedAccountNeedsItsCredential(t *testing.T) {
 	clock := &movable{}
 	w := withGoogle(t, apptest.WithClock(clock.now))
 	p := w.SignUp(t)
+	// Before anything is offered, and never back: what has expired meanwhile may be deleted at any time.
+	clock.forward(16 * time.Minute)
+	p.As(refreshed(t, p.Caller, p.RefreshToken).AccessToken).Post(t, "/auth/google/link", w.proof(t, p.Email, "Siti")).Want(t, 403, "auth.step_up_required")
+	p.SignIn(t)
 	var offer struct {
 		LinkToken string `json:"link_token"`
 	}
@@ -407,10 +418,6 @@ func TestAuth25_LinkingToAnOwnedAccountNeedsItsCredential(t *testing.T) {
 
 	w.On("").Post(t, "/auth/google/link", map[string]any{"link_token": offer.LinkToken}).Want(t, 401)
 	p.Post(t, "/auth/google/link", map[string]any{"link_token": offer.LinkToken[:40] + "AAAA" + offer.LinkToken[44:]}).Want(t, 401, "auth.google_invalid")
-	clock.forward(16 * time.Minute)
-	p.As(refreshed(t, p.Caller, p.RefreshToken).AccessToken).Post(t, "/auth/google/link", w.proof(t, p.Email, "Siti")).Want(t, 403, "auth.step_up_required")
-	clock.forward(-16 * time.Minute)
-	p.SignIn(t)
 	p.Post(t, "/auth/google/link", map[string]any{"link_token": offer.LinkToken}).Want(t, 200)
 	p.Post(t, "/auth/google/link", map[string]any{"link_token": offer.LinkToken}).Want(t, 401, "auth.google_invalid")
 	if s := tokensOf(t, w.withButton(t, p.Email, "Siti")); s.User.ID != p.ID.String() || !s.User.HasPassword || !s.User.GoogleLinked {
@@ -530,7 +537,6 @@ func TestAuth25_TheLastCredentialCannotBeUnlinked(t *testing.T) {
 	p.Post(t, "/auth/google/link", w.proof(t, "pribadi@gmail.example", "P")).Want(t, 200)
 	clock.forward(16 * time.Minute)
 	p.As(refreshed(t, p.Caller, p.RefreshToken).AccessToken).Delete(t, "/auth/google").Want(t, 403, "auth.step_up_required")
-	clock.forward(-16 * time.Minute)
 	p.SignIn(t)
 	p.Delete(t, "/auth/google").Want(t, 200)
 	if s := tokensOf(t, w.withButton(t, "pribadi@gmail.example", "P")); s.User.ID == p.ID.String() {
