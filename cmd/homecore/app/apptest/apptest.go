@@ -285,5 +285,5 @@ func Until(t testing.TB, what string, reached func() bool) {
 var client = &http.Client{
 	Transport:     &http.Transport{MaxIdleConnsPerHost: 64},
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	Timeout:       30 * time.Second,
+	Timeout:       2 * time.Minute, // 500 sign-ins at once take a while on a busy machine
 }
