@@ -363,6 +363,7 @@ func TestAuth20_CheckingATokenReadsNoDatabase(t *testing.T) {
 	// What is locked cannot be read: me would wait for it in vain. News of how the account was made may come late and make it read once more.
 	db := connect(t, a)
 	apptest.Until(t, "two seconds without reading", func() bool {
+		p.Get(t, "/auth/me").Want(t, 200)
 		tx, err := db.Begin(t.Context())
 		if err != nil {
 			t.Fatal(err)
