@@ -13,7 +13,8 @@ import (
 )
 
 // wire stands between the app and Postgres and notes which statements are sent, in whatever way: the protocol is followed from the
-// client's side (PostgreSQL's "Message Formats"), so that nothing that goes to the server is missed.
+// client's side (PostgreSQL's "Message Formats"), so that nothing that goes to the server is missed. What is sent on a connection
+// that listens is not noted: it is there for the process, by the clock, and serves no request.
 type wire struct {
 	listener net.Listener
 	server   string
@@ -74,7 +75,12 @@ func (w *wire) follow(client io.Reader, server io.Writer) error {
 			break
 		}
 	}
-	named, bound := map[string]string{}, ""
+	named, bound, listens := map[string]string{}, "", false
+	note := func(statement string) {
+		if listens = listens || listen.MatchString(statement); !listens {
+			w.note(statement)
+		}
+	}
 	for {
 		head := make([]byte, 5)
 		if _, err := io.ReadFull(client, head); err != nil {
@@ -93,10 +99,10 @@ func (w *wire) follow(client io.Reader, server io.Writer) error {
 			name, _ := text(rest)
 			bound = named[name]
 		case 'E':
-			w.note(bound)
+			note(bound)
 		case 'Q':
 			statement, _ := text(body)
-			w.note(statement)
+			note(statement)
 		}
 		if _, err := server.Write(append(head, body...)); err != nil {
 			return err
@@ -129,6 +135,7 @@ type statement struct {
 
 var (
 	blanks      = regexp.MustCompile(`\s+`)
+	listen      = regexp.MustCompile(`(?i)^\s*listen\b`)
 	transaction = regexp.MustCompile(`(?i)^\s*(begin|commit|rollback|savepoint|release|--)|^\s*;?\s*$`)
 )
 
