@@ -93,11 +93,11 @@ func operatorsGivesRoles(t *testing.T, d *dev) {
 	}
 	operators("grant", email, "--role", "support").exits(t, 0, email)
 	until(t, "/auth/me shows the role", func() bool { return slices.Equal(who.me(t).PlatformRoles, []string{"support"}) })
-	operators("list").exits(t, 0, "support", email)
+	operators("list").exits(t, 0, "ROLE", "support", email)
 	if list := operators("list", "--json").exits(t, 0).out.String(); !json.Valid([]byte(list)) || !strings.Contains(list, email) {
 		t.Errorf("list --json: %s", list)
 	}
-	operators("revoke", email).exits(t, 0, email)
+	operators("revoke", email).exits(t, 0, email+": 1 role taken")
 	until(t, "/auth/me shows no role", func() bool { return len(who.me(t).PlatformRoles) == 0 })
 
 	unknown := operators("grant", "tidak.ada@example.com", "--role", "support").exits(t, 1)
@@ -131,7 +131,7 @@ func keysAreTurned(t *testing.T, d *dev) {
 		t.Errorf("before %v, rotate says %+v, after %v", before, turned, after)
 	}
 	who.me(t) // by a token of the retired key
-	keys("list").exits(t, 0, "active", "retired", "next", after["active"])
+	keys("list").exits(t, 0, "KEY", "MADE", "active", "retired", "next", after["active"])
 	// The one that has signed nothing: the others' tokens are at work in other tests.
 	keys("revoke", after["next"]).exits(t, 0, after["next"]+" is revoked")
 	if now := list(); now["revoked"] != after["next"] || now["next"] == after["next"] || now["active"] != after["active"] {
@@ -187,7 +187,11 @@ func tenantsAreLed(t *testing.T, d *dev) {
 		t.Errorf("show --json: %+v", show)
 	}
 	tenants("drop", "nama-baru", "--reason", "tutup", "--now").exits(t, 0, "nama-baru is dropped")
-	tenants("show", "nama-baru").exits(t, 1)
+	for _, gone := range []*process{tenants("show", "nama-baru"), tenants("undrop", "nama-baru")} {
+		if text := gone.exits(t, 1).err.String(); !strings.Contains(text, "there is no tenant nama-baru") {
+			t.Errorf("%q", text)
+		}
+	}
 	tenants("reap", "--json").exits(t, 0, `"tenants": 0`)
 	if list := tenants("list", "--json", "--status", "dropped").exits(t, 0).out.String(); !json.Valid([]byte(list)) || !strings.Contains(list, "nama-baru~") {
 		t.Errorf("list --json: %s", list)
@@ -198,7 +202,7 @@ func TestWrongUsage(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{
 		"nonsense", "dev --nonsense", "dev --listen nonsense", "migrate up --set other", "migrate up --workers 0", "migrate up --max-failures -1", "migrate drift extra", "migrate up --workers many",
-		"operators", "operators grant", "operators grant a@example.com", "keys", "keys revoke", "keys rotate extra", "keys list --nonsense", "tenants", "tenants show", "tenants suspend a", "tenants drop a --reason x --grace 0", "tenants restore", "tenants restore a", "tenants restore a b --undo", "tenants restore a --undo --accept", "tenants move a",
+		"operators", "operators grant", "operators grant a@example.com", "keys", "keys revoke", "keys rotate extra", "keys list --nonsense", "tenants", "tenants show", "tenants suspend a", "tenants list --status other", "tenants drop a --reason x --grace 0", "tenants drop a --reason x --grace 3 --now", "tenants restore", "tenants restore a", "tenants restore a b --undo", "tenants restore a --undo --accept", "tenants move a",
 		"clusters add", "clusters add a --groups 0", "clusters add a --kind other", "clusters add a --url-env PATH", "openapi --surface other", "serve --nonsense", "version extra",
 	} {
 		t.Run("homecore "+line, func(t *testing.T) {
@@ -208,6 +212,18 @@ func TestWrongUsage(t *testing.T) {
 				t.Errorf("says %q, and on standard output %q", &p.err, &p.out)
 			}
 		})
+	}
+}
+
+func TestWrongUsageNamesTheHelpThatExplainsIt(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"nonsense": "Try homecore --help.", "keys": "Try homecore keys --help.", "tenants domains add a": "Try homecore tenants domains add --help.",
+		"tenants show a --nonsense": "Try homecore tenants show --help.", "migrate --nonsense": "Try homecore migrate --help.",
+	} {
+		if text := finish(t, nil, strings.Fields(line)...).exits(t, 2).err.String(); !strings.Contains(text, want) {
+			t.Errorf("homecore %s: %s", line, text)
+		}
 	}
 }
 

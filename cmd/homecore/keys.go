@@ -55,10 +55,12 @@ func (l *keysList) Run(c *console) error {
 	if l.JSON {
 		return printJSON(c.out, all)
 	}
-	for _, k := range all {
-		fmt.Fprintf(c.out, "%-8s %-18s %s  since %s\n", k.Status, k.KID, k.Alg, k.CreatedAt.UTC().Format(time.RFC3339))
-	}
-	return nil
+	return table(c.out, func(line func(string, ...any)) {
+		line("KEY\tSTATUS\tALGORITHM\tMADE")
+		for _, k := range all {
+			line("%s\t%s\t%s\t%s", k.KID, k.Status, k.Alg, k.CreatedAt.UTC().Format(time.DateTime))
+		}
+	})
 }
 
 type keysRevoke struct {

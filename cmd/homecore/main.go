@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	_ "time/tzdata" // tenants' time zones, also where the system has none
 
@@ -73,7 +74,7 @@ func run(c *console, args []string) (code int) {
 		return code
 	}
 	if err != nil {
-		fmt.Fprintf(c.err, "homecore: %v\nTry homecore --help.\n", err)
+		fmt.Fprintf(c.err, "homecore: %v\nTry %s --help.\n", err, nearest(err))
 		return 2
 	}
 	switch err := command.Run(c); {
@@ -86,6 +87,21 @@ func run(c *console, args []string) (code int) {
 		fmt.Fprintln(c.err, "homecore:", err)
 		return 1
 	}
+}
+
+// nearest is the command whose help explains a wrong use of it.
+func nearest(err error) string {
+	var wrong *kong.ParseError
+	if !errors.As(err, &wrong) || wrong.Context == nil {
+		return "homecore"
+	}
+	words := []string{"homecore"}
+	for _, step := range wrong.Context.Path {
+		if step.Command != nil {
+			words = append(words, step.Command.Name)
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 type versionCommand struct {

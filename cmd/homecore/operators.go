@@ -55,7 +55,11 @@ func (r *operatorsRevoke) Run(c *console) error {
 	if err != nil {
 		return inWords(err)
 	}
-	fmt.Fprintf(c.out, "%s: %d roles taken\n", r.Email, n)
+	roles := "roles"
+	if n == 1 {
+		roles = "role"
+	}
+	fmt.Fprintf(c.out, "%s: %d %s taken\n", r.Email, n, roles)
 	return nil
 }
 
@@ -77,10 +81,12 @@ func (l *operatorsList) Run(c *console) error {
 	if l.JSON {
 		return printJSON(c.out, operators)
 	}
-	for _, o := range operators {
-		fmt.Fprintf(c.out, "%-10s %s\n", o.Role, o.Email)
-	}
-	return nil
+	return table(c.out, func(line func(string, ...any)) {
+		line("ROLE\tEMAIL")
+		for _, o := range operators {
+			line("%s\t%s", o.Role, o.Email)
+		}
+	})
 }
 
 // operators opens the operators' side of the identity module; done closes it.

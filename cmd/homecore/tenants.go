@@ -15,6 +15,7 @@ import (
 
 	"garment.id/homecore/cmd/homecore/app"
 	"garment.id/homecore/modules/central/tenants"
+	"garment.id/homecore/platform/fault"
 	"garment.id/homecore/tenancy"
 	"garment.id/homecore/tenancy/fleet"
 )
@@ -67,7 +68,7 @@ func table(w io.Writer, lines func(line func(format string, args ...any))) error
 
 type tenantsList struct {
 	dataDir
-	Status  string `help:"Only those of this status; dropped ones are listed only so."`
+	Status  string `help:"Only those of this status; dropped ones are listed only so." enum:",requested,creating,ready,active,read_only,suspended,maintenance,archived,dropping,dropped" default:"" placeholder:"STATUS"`
 	Cluster string `help:"Only those on this cluster."`
 	Q       string `name:"q" help:"Only those with this text in slug or name." placeholder:"TEXT"`
 	JSON    bool   `name:"json" help:"Print JSON."`
@@ -110,6 +111,14 @@ type one struct {
 	JSON   bool   `name:"json" help:"Print JSON."`
 }
 
+// inWords says which tenant was not found; a slug that was dropped is free, and names nothing.
+func (o *one) inWords(err error) error {
+	if errors.Is(err, fault.ResourceNotFound) {
+		return fmt.Errorf("there is no tenant %s; tenants list names all, and with --status dropped those that are gone", o.Tenant)
+	}
+	return inWords(err)
+}
+
 type tenantsShow struct {
 	one
 	Events int `help:"How many of the last events." default:"20"`
@@ -132,7 +141,7 @@ func (w *tenantsShow) Run(c *console) error {
 	defer done()
 	t, err := s.Find(c.ctx, w.Tenant)
 	if err != nil {
-		return inWords(err)
+		return w.inWords(err)
 	}
 	events, _, err := s.Events(c.ctx, t.ID, max(1, w.Events), "", "")
 	if err != nil {
@@ -182,7 +191,7 @@ func (o *one) with(c *console, do func(*tenants.Service) (*tenancy.Tenant, error
 	defer done()
 	t, err := do(s)
 	if err != nil {
-		return inWords(err)
+		return o.inWords(err)
 	}
 	if o.JSON {
 		return printJSON(c.out, s.Record(*t))
@@ -256,15 +265,19 @@ func (t *tenantsUnarchive) Run(c *console) error {
 type tenantsDrop struct {
 	one
 	Reason string `required:"" help:"Why, for the history."`
-	Grace  int    `help:"Days in which it can be undone." default:"30" placeholder:"DAYS"`
-	Now    bool   `help:"Without grace: the data is gone when the command returns."`
+	Grace  *int   `help:"Days in which it can be undone; 30 by default." placeholder:"DAYS" xor:"when"`
+	Now    bool   `help:"Without grace: the data is gone when the command returns." xor:"when"`
 }
 
 func (t *tenantsDrop) Run(c *console) error {
-	if t.Grace < 1 || t.Grace > 3650 {
+	grace := 30
+	if t.Grace != nil {
+		grace = *t.Grace
+	}
+	if grace < 1 || grace > 3650 {
 		return fmt.Errorf("%w: --grace: want 1 to 3650 days, or --now", errUsage)
 	}
-	order := fleet.Order{Reason: t.Reason, Grace: time.Duration(t.Grace) * 24 * time.Hour}
+	order := fleet.Order{Reason: t.Reason, Grace: time.Duration(grace) * 24 * time.Hour}
 	if !t.Now {
 		return t.change(c, fleet.Drop, order)
 	}

@@ -55,7 +55,7 @@ type tenantsRestore struct {
 	Slug   string `arg:"" help:"The tenant's slug or id."`
 	File   string `arg:"" optional:"" help:"The archive." type:"path"`
 	Accept bool   `help:"Drop the state from before the last restore or move, for good." xor:"what"`
-	Undo   bool   `help:"Go back to the state from before the last restore." xor:"what"`
+	Undo   bool   `help:"Change places with the state kept since the last restore." xor:"what"`
 }
 
 func (r *tenantsRestore) Run(c *console) error {
@@ -77,7 +77,7 @@ func (r *tenantsRestore) Run(c *console) error {
 		if err := p.Undo(transfer.By(c.ctx, atTheConsole()), r.Slug); err != nil {
 			return inWords(err)
 		}
-		fmt.Fprintf(c.out, "%s: is back in its old state; what was restored is kept until --accept\n", r.Slug)
+		fmt.Fprintf(c.out, "%s: the state in use and the one kept have changed places; --undo changes them back, --accept drops the one kept\n", r.Slug)
 	default:
 		report, end := progressLine(c)
 		m, err := p.Restore(transfer.By(c.ctx, atTheConsole()), r.Slug, r.File, report)
