@@ -62,7 +62,7 @@ func (o *operation) failures() []int {
 // tag is the group of the name: Master data of central.master-data.taxonomies.list.
 func (o *operation) tag() string {
 	parts := strings.Split(o.Name, ".")
-	if len(parts) < 2 {
+	if len(parts) < 3 { // central.jwks: of the whole surface
 		return "General"
 	}
 	return sentence(parts[1])

@@ -66,6 +66,21 @@ func TestDocument(t *testing.T) {
 			}
 		}
 	})
+	t.Run("says that an object may hold anything, and what belongs to no group", func(t *testing.T) {
+		t.Parallel()
+		doc, err := e.Document(api.CoreAPI)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{`"extra":{"additionalProperties":true,"type":"object"}`, `"operationId":"central.jwks"`, `"tags":["General"]`} {
+			if !bytes.Contains(doc, []byte(want)) {
+				t.Errorf("%s is missing", want)
+			}
+		}
+		if bytes.Contains(doc, []byte(`"tags":["Jwks"]`)) {
+			t.Error("a group of one")
+		}
+	})
 	t.Run("agrees with every answer", func(t *testing.T) {
 		t.Parallel()
 		doc, err := e.Document(api.CoreAPI)

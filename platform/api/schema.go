@@ -107,7 +107,7 @@ var uuidType = reflect.TypeFor[uuid.UUID]()
 const emailPattern = "an email address"
 
 // refineSchemas tightens what huma makes of two kinds of fields: a uuid.UUID is said to be one, and an email address may not be
-// "Name <address>", which huma's own check lets pass.
+// "Name <address>", which huma's own check lets pass. An object of anything says so by true, which readers take that stumble over {}.
 func refineSchemas(registry huma.Registry) {
 	for name, s := range registry.Map() {
 		t := registry.TypeFromRef("#/components/schemas/" + name)
@@ -122,6 +122,9 @@ func refineSchemas(registry huma.Registry) {
 			}
 			if elem := f.Type; p.Type == huma.TypeArray && elem.Kind() == reflect.Slice && elem.Elem() == uuidType {
 				p.Items.Format = "uuid"
+			}
+			if values, ok := p.AdditionalProperties.(*huma.Schema); ok && values.Type == "" && values.Ref == "" {
+				p.AdditionalProperties = true
 			}
 			if f.Type == uuidType || f.Type.Kind() == reflect.Pointer && f.Type.Elem() == uuidType {
 				p.Format = "uuid"

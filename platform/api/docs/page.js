@@ -2,10 +2,12 @@
 Scalar.createApiReference('#reference', {
   url: '/openapi.json',
   agent: { disabled: true },
+  authentication: { preferredSecurityScheme: 'bearer' },
   hideClientButton: true,
   mcp: { disabled: true },
   persistAuth: false,
   showDeveloperTools: 'never',
+  tagsSorter: 'alpha',
   telemetry: false,
   withDefaultFonts: false,
 })
