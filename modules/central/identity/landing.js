@@ -1,14 +1,27 @@
-// Sends the form with the token of the address, which it takes out of the address bar and the history.
+// Sends the form with the token of the address, which it takes out of the address bar and the list of pages visited. The tab keeps it,
+// so that loading the page again loses nothing, and forgets it for what was done.
 "use strict";
 const form = document.getElementById("form");
 const error = document.getElementById("error");
-const token = new URLSearchParams(location.search).get("token") || "";
-history.replaceState(null, "", location.pathname);
+const button = form.querySelector("button");
+const given = new URLSearchParams(location.search).get("token");
+const kept = given ? { token: given } : history.state || {};
+history.replaceState(kept, "", location.pathname);
+if (kept.done) showDone();
+else if (!kept.token) {
+  error.textContent = form.dataset.incomplete;
+  button.disabled = true;
+}
+
+function showDone() {
+  form.hidden = true;
+  document.getElementById("lead").hidden = true;
+  document.getElementById("done").hidden = false;
+}
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  const button = form.querySelector("button");
-  const body = { token };
+  const body = { token: kept.token };
   for (const [name, value] of new FormData(form)) if (value !== "") body[name] = value;
   button.disabled = true;
   error.textContent = "";
@@ -18,9 +31,8 @@ form.addEventListener("submit", async (event) => {
     });
     const said = await answer.json();
     if (said.success) {
-      form.hidden = true;
-      document.getElementById("lead").hidden = true;
-      document.getElementById("done").hidden = false;
+      history.replaceState({ done: true }, "");
+      showDone();
       return;
     }
     error.textContent = Object.values(said.errors || {}).flat().join(" ") || said.message;
