@@ -6,7 +6,7 @@
 //		resource.Head
 //		Code string `json:"code"`
 //	}
-//	customers := resource.New[Customer](db, order, map[string]*fault.Fault{"customers_code_key": CodeUsed})
+//	customers := resource.New[Customer](db, time.Now, order, map[string]*fault.Fault{"customers_code_key": CodeUsed})
 package resource
 
 import (

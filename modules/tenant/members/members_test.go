@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"garment.id/homecore/cmd/homecore/app/apptest"
+	"garment.id/homecore/modules/tenant/members"
 )
 
 // join makes the person a member with the role of that key, as an invitation will: in the directory and in the tenant's schema.
@@ -58,7 +59,7 @@ func TestRoles(t *testing.T) {
 	})
 
 	t.Run("me tells the permissions of the token's tenant", func(t *testing.T) {
-		for caller, want := range map[*apptest.Member]int{owner: 4, member: 1} {
+		for caller, want := range map[*apptest.Member]int{owner: len(members.Permissions), member: 1} {
 			if got := caller.Get(t, "/auth/me").Want(t, http.StatusOK).Object(t)["permissions"].([]any); len(got) != want {
 				t.Errorf("permissions %v, want %d", got, want)
 			}
