@@ -31,6 +31,11 @@ func printCard(w io.Writer, c app.Config, r runtime, demo app.Demo, seeded bool,
 	}
 	if seeded {
 		line("Operator", demo.Operator.Email+"  "+demo.Operator.Password)
+	}
+	if !c.Identity.OperatorsNeedTwoFactor {
+		line("Operators", "need no second factor here: "+app.Prefix+"OPERATORS_NEED_TWO_FACTOR=false")
+	}
+	if seeded {
 		line("Owner", demo.Owner.Email+"  "+demo.Owner.Password)
 	}
 	line("Postgres", r.DatabaseSource)

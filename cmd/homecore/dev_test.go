@@ -76,6 +76,7 @@ func cardLeadsEverywhere(t *testing.T, d *dev) {
 		"API docs":   "http://" + d.base + "/docs",
 		"Mailbox":    "http://" + d.base + "/dev/mail",
 		"Operator":   demo.Operator.Email + "  " + demo.Operator.Password,
+		"Operators":  "need no second factor here: " + app.Prefix + "OPERATORS_NEED_TWO_FACTOR=false",
 		"Owner":      demo.Owner.Email + "  " + demo.Owner.Password,
 	} {
 		if d.card[label] != want {

@@ -108,6 +108,74 @@ func TestAuth31_TheLogCanOnlyGrow(t *testing.T) {
 	}
 }
 
+// Whoever gets to run SQL as the application, or as a tenant, finds no way round that either.
+func TestAuth31_NoRoleButTheOwnersGetsRoundIt(t *testing.T) {
+	t.Parallel()
+	a, _ := start(t)
+	person(t, a, bandung, firefox)
+	// Of the log and what guards it: the rows, the table and whose it is, what it grants, its triggers and what they run.
+	look := func() (state string) {
+		t.Helper()
+		err := connect(t, a).QueryRow(t.Context(), `select concat_ws(' ', (select count(*) from central.security_activities), (select md5(string_agg(a::text, ' ' order by id)) from central.security_activities a),
+			c.oid, c.relkind, c.relowner, c.relacl, c.relhasrules, obj_description(c.oid),
+			(select string_agg(concat(t.tgname, t.tgenabled, md5(pg_get_functiondef(t.tgfoid))), ' ' order by t.tgname) from pg_trigger t where t.tgrelid = c.oid),
+			(select count(*) from pg_inherits where c.oid in (inhparent, inhrelid)))
+			from pg_class c where c.oid = 'central.security_activities'::regclass`).Scan(&state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return state
+	}
+	before := look()
+	ways := []string{
+		"update central.security_activities set at = at", "delete from central.security_activities", "truncate central.security_activities",
+		"merge into central.security_activities a using (select 1) one on true when matched then delete",
+		"select * from central.security_activities for update", "do $$ begin lock table central.security_activities in access exclusive mode; end $$",
+		// Partitions and children: rows moved, or the table given a part that may be changed.
+		"create table central.part partition of central.security_activities for values in (1)", "create table central.child () inherits (central.security_activities)",
+		"alter table central.security_activities attach partition central.users default", "alter table central.security_activities detach partition central.users",
+		"alter table central.users inherit central.security_activities", "create table central.copy (like central.security_activities including all)",
+		// What guards it.
+		"alter table central.security_activities disable trigger security_activities_stay", "alter table central.security_activities disable trigger all",
+		"drop trigger security_activities_stay on central.security_activities", "set session_replication_role = replica",
+		"create or replace function central.security_activities_stay() returns trigger language plpgsql as 'begin return null; end'",
+		"drop function central.security_activities_stay() cascade",
+		"create trigger swallow before insert on central.security_activities for each row execute function pg_catalog.suppress_redundant_updates_trigger()",
+		"create rule swallow as on insert to central.security_activities do instead nothing",
+		"alter table central.security_activities enable row level security", "create policy nothing on central.security_activities using (false)",
+		"comment on table central.security_activities is 'not append-only'", // which the next installation would believe
+		// The table itself.
+		"drop table central.security_activities", "drop schema central cascade", "alter table central.security_activities rename to other",
+		"alter table central.security_activities set schema public", "alter table central.security_activities drop column ip",
+		"alter table central.security_activities alter column at type text", "drop owned by homecore_test_owner", "vacuum full central.security_activities",
+		// Another's rights.
+		"set role homecore_test_owner", "alter table central.security_activities owner to current_user", "grant delete on central.security_activities to current_user",
+		"alter role current_user superuser", "create role other in role homecore_test_owner",
+	}
+	for _, role := range []string{"central", "g0"} {
+		role = "hc_" + a.Installation.ID + "_" + role
+		conn := connect(t, a)
+		if _, err := conn.Exec(t.Context(), "set session authorization "+role); err != nil { // as though it had signed in: SET ROLE asks this one
+			t.Fatal(err)
+		}
+		for _, statement := range ways {
+			// To grant what one has not, and to vacuum what is not one's own, is only warned of; look says that nothing came of it.
+			verb, _, _ := strings.Cut(statement, " ")
+			if _, err := conn.Exec(t.Context(), statement); err == nil && verb != "grant" && verb != "vacuum" {
+				t.Errorf("%s: %s: Postgres lets it", role, statement)
+			} else if err != nil && !strings.Contains(err.Error(), "42501") {
+				t.Errorf("%s: %s: %v, want that Postgres refuses the right", role, statement, err)
+			}
+		}
+		if after := look(); after != before {
+			t.Errorf("%s: the log was\n%s\nand is\n%s", role, before, after)
+		}
+	}
+	if _, err := connect(t, a).Exec(t.Context(), "set session authorization hc_"+a.Installation.ID+"_g0; select * from central.security_activities"); err == nil {
+		t.Error("a tenant's role reads the log")
+	}
+}
+
 func TestAuth31_OldRowsAreForgotten(t *testing.T) {
 	t.Parallel()
 	a, clock := start(t)
