@@ -113,12 +113,33 @@ func TestAuth30_Onboarding(t *testing.T) {
 			"admin", "ad-min", "adm1n", "adrnin", "admln", "l0gin", "ma1l", "bill-ing", "garment", "garrnent", "g4rment", "garment-id", "garmentid",
 			"homecore", "h0mecore", "horn3core", "my-homecore", "homecoresupport", "rapi-official", "toko-resmi", "toko-resm1",
 			"fuck", "fuckyou", "f-u-c-k", "fuuuck", "toko-babi", "t0k0-b4b1", "sh1t", "kontolmu", "k0nt0l", "anj1ng", "xn--abc", "a--b",
+			"01a21cd2-d374-7987-b16b-0d966c9b3d53", // reads like another tenant's id
 		} {
 			onboard(t, person, slug, uuid.NewString()).WantField(t, "slug")
 			got := person.Get(t, "/auth/onboarding/availability?slug="+slug).Want(t, http.StatusOK).Object(t)
 			if got["available"] != false || got["reason"] != "reserved" {
 				t.Errorf("%s: %v", slug, got)
 			}
+		}
+	})
+	t.Run("refuses what cannot be, and says which field it is", func(t *testing.T) {
+		t.Parallel()
+		for _, bad := range []struct{ field, value string }{
+			{"name", "a\nb"}, {"name", "a\r\nBcc: x@example.com"}, {"name", "\u202eabc"}, {"name", "\u200b\u200b"}, {"name", " x "}, {"name", "   "},
+			{"timezone", ""}, {"timezone", "Local"}, {"timezone", "../../etc/passwd"}, {"timezone", "Asia/Bandung"},
+			{"country", ""}, {"country", "ZZ"}, {"country", "id"}, {"currency", "QQQ"}, {"currency", ""}, {"locale", "fr"}, {"plan", "?"},
+		} {
+			body := map[string]any{"name": "Konveksi", "slug": "tidak-mungkin"}
+			body[bad.field] = bad.value
+			person.Post(t, "/auth/onboarding", body).WantField(t, bad.field)
+		}
+		if got := traces(t, "tidak-mungkin"); got != [4]int{} {
+			t.Errorf("%v", got)
+		}
+		person.Post(t, "/auth/onboarding", map[string]any{"name": " Toko Kain ", "slug": "toko-kain-rapi", "country": "TL", "currency": "USD", "timezone": "Asia/Dili"}).
+			Want(t, http.StatusAccepted)
+		if n := one(t, a, "select count(*) from central.tenants where slug = 'toko-kain-rapi' and name = 'Toko Kain'"); n != 1 {
+			t.Error("the name keeps its blanks")
 		}
 	})
 	t.Run("and no others", func(t *testing.T) {

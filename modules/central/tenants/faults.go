@@ -12,6 +12,9 @@ var (
 	SlugTaken       = fleet.SlugTaken
 	SlugReserved    = fault.ValidationFailed.WithField("slug", "Nama ruang kerja ini tidak dapat dipakai.", "This workspace name cannot be used.")
 	NoExportDir     = fault.New(fault.Conflict, "tenant.export_unavailable", "HOMECORE_EXPORT_DIR belum diatur.", "HOMECORE_EXPORT_DIR is not set.")
+	NameInvalid     = fault.ValidationFailed.WithField("name", "Isi nama dengan 2 sampai 120 karakter, dalam satu baris.", "Give a name of 2 to 120 characters, on one line.")
+	CountryUnknown  = fault.ValidationFailed.WithField("country", "Negara tidak dikenal.", "This country is not known.")
+	CurrencyUnknown = fault.ValidationFailed.WithField("currency", "Mata uang tidak dikenal.", "This currency is not known.")
 	TimezoneUnknown = fault.ValidationFailed.WithField("timezone", "Zona waktu tidak dikenal.", "This time zone is not known.")
 
 	// DomainRefused: no name, or one that can be no tenant's: an address, ours, a single word, a public suffix.

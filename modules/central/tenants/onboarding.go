@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/text/currency"
+	"golang.org/x/text/language"
 	"gorm.io/gorm"
 
 	"garment.id/homecore/platform/database"
@@ -56,21 +59,39 @@ type Draft struct {
 	Plan     string `json:"plan,omitempty" maxLength:"60" pattern:"^[a-z0-9][a-z0-9_-]*$"`
 	Country  string `json:"country,omitempty" pattern:"^[A-Z]{2}$" default:"ID" doc:"ISO 3166-1 alpha-2."`
 	Currency string `json:"currency,omitempty" pattern:"^[A-Z]{3}$" default:"IDR" doc:"ISO 4217."`
-	Timezone string `json:"timezone,omitempty" maxLength:"60" default:"Asia/Jakarta" doc:"IANA time zone."`
+	Timezone string `json:"timezone,omitempty" minLength:"1" maxLength:"60" default:"Asia/Jakarta" doc:"IANA time zone."`
 	Locale   string `json:"locale,omitempty" enum:"id,en" default:"id"`
 }
 
+// check returns the first of SlugReserved, NameInvalid, CountryUnknown, CurrencyUnknown and TimezoneUnknown that a draft deserves.
+func (d Draft) check() error {
+	if reserved(d.Slug) {
+		return SlugReserved
+	}
+	if !validName(d.Name) {
+		return NameInvalid
+	}
+	if region, err := language.ParseRegion(d.Country); err != nil || !region.IsCountry() {
+		return CountryUnknown
+	}
+	if _, err := currency.ParseISO(d.Currency); err != nil {
+		return CurrencyUnknown
+	}
+	// "" and "Local" are known too, and are the server's own.
+	if _, err := time.LoadLocation(d.Timezone); err != nil || d.Timezone == "" || d.Timezone == "Local" {
+		return TimezoneUnknown
+	}
+	return nil
+}
+
 // Onboard claims the slug, makes the user the owner of a new tenant and asks for its schema, all or nothing. It returns
-// before the schema stands. It refuses with SlugTaken, SlugReserved, TimezoneUnknown, and a user whose address is not verified.
+// before the schema stands. It refuses with SlugTaken, what check does, and a user whose address is not verified.
 func (s *Service) Onboard(ctx context.Context, user uuid.UUID, d Draft) (*Onboarding, error) {
 	if err := s.RequireVerified(ctx, user); err != nil {
 		return nil, err
 	}
-	if reserved(d.Slug) {
-		return nil, SlugReserved
-	}
-	if _, err := time.LoadLocation(d.Timezone); err != nil || d.Timezone == "Local" {
-		return nil, TimezoneUnknown
+	if err := d.check(); err != nil {
+		return nil, err
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -85,7 +106,7 @@ func (s *Service) Onboard(ctx context.Context, user uuid.UUID, d Draft) (*Onboar
 	}
 	now := s.Clock().UTC()
 	tenant := &tenancy.Tenant{
-		ID: id, Slug: d.Slug, Name: d.Name, Status: tenancy.Requested, StatusChangedAt: now, Version: 1, Cluster: cluster,
+		ID: id, Slug: d.Slug, Name: strings.TrimSpace(d.Name), Status: tenancy.Requested, StatusChangedAt: now, Version: 1, Cluster: cluster,
 		Country: d.Country, Currency: d.Currency, Timezone: d.Timezone, Locale: d.Locale, CreatedAt: now, UpdatedAt: now,
 	}
 	if d.Plan != "" {

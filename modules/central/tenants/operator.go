@@ -82,6 +82,10 @@ func (s *Service) Rename(ctx context.Context, slugOrID, slug, name string, versi
 	if slug != "" && reserved(slug) {
 		return nil, SlugReserved
 	}
+	if name != "" && !validName(name) {
+		return nil, NameInvalid
+	}
+	name = strings.TrimSpace(name)
 	return s.with(ctx, slugOrID, func(t *tenancy.Tenant) error {
 		if alike, err := s.lookalike(ctx, slug, t.ID); err != nil || alike && slug != "" {
 			return cmp.Or[error](err, SlugTaken)

@@ -9,9 +9,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
+
+	"garment.id/homecore/platform/names"
 )
 
 // SlugPattern is what a workspace name looks like: a DNS label (RFC 1123) of lower-case ASCII, so that no two look alike
@@ -46,9 +47,9 @@ var forbidden = sync.OnceValue(func() (n nobodys) {
 })
 
 // reserved reports whether a slug must not be given to anybody: names of the platform's own hosts, words that would let a
-// tenant pass for the platform, and profanity, also where it is spelt with other characters that read alike.
+// tenant pass for the platform, ids, and profanity, also where it is spelt with other characters that read alike.
 func reserved(slug string) bool {
-	if strings.Contains(slug, "--") {
+	if strings.Contains(slug, "--") || isID(slug) {
 		return true
 	}
 	n := forbidden()
@@ -72,6 +73,9 @@ func reserved(slug string) bool {
 	}
 	return false
 }
+
+// isID reports whether a slug looks like an id: wherever a tenant may be named by either, it would mean another one, or none.
+func isID(slug string) bool { return len(slug) == 36 && uuid.Validate(slug) == nil }
 
 // lettersOf brings spellings of one word together: digits that stand for letters, letters that look like others, and letters said twice.
 func lettersOf(word string) string {
@@ -119,8 +123,11 @@ func CheckNames(slug, name string) error {
 	if slug != "" && (len(slug) < 3 || len(slug) > 40 || !slugPattern.MatchString(slug)) {
 		return errors.New("a slug is 3 to 40 lower-case letters, digits and hyphens, without a hyphen at its ends")
 	}
-	if n := utf8.RuneCountInString(name); name != "" && (n < 2 || n > 120 || strings.TrimSpace(name) == "") {
-		return errors.New("a name has 2 to 120 characters")
+	if name != "" && !validName(name) {
+		return errors.New("a name has 2 to 120 characters, on one line")
 	}
 	return nil
 }
+
+// validName reports whether a workspace may be called so; people read it in lists and in mails.
+func validName(name string) bool { return names.Valid(strings.TrimSpace(name), 2, 120) }
