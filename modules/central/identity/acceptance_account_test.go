@@ -15,6 +15,7 @@ import (
 
 	"garment.id/homecore/cmd/homecore/app"
 	"garment.id/homecore/cmd/homecore/app/apptest"
+	"garment.id/homecore/platform/locale"
 )
 
 // Networks that people are on.
@@ -247,6 +248,57 @@ func TestAuth06_OneAnswerForEveryAddress(t *testing.T) {
 			t.Errorf("%d letters sent by requests", n)
 		}
 	})
+	t.Run("forgot and resend do the same for an address without an account: an event and a job", func(t *testing.T) {
+		t.Parallel()
+		a := apptest.New(t)
+		known, disabled := a.SignUp(t), a.SignUp(t)
+		if err := a.Identity.Disable(t.Context(), disabled.ID); err != nil {
+			t.Fatal(err)
+		}
+		register(t, a, "Belum", "belum@example.com", password)
+		letters(t, a, "belum@example.com", 1)
+		if err := a.Runner.Stop(context.WithoutCancel(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		rows := func() (now [5]int) {
+			t.Helper()
+			for i, table := range []string{"security_activities", "river_job", "mail_links", "throttles", "kept_mail"} {
+				now[i] = count(t, a, "select count(*) from central."+table)
+			}
+			return now
+		}
+		for _, path := range []string{"/auth/password/forgot", "/auth/email/resend"} {
+			for _, email := range []string{known.Email, disabled.Email, "belum@example.com", "hantu@example.com"} {
+				before := rows()
+				a.On("").Post(t, path, map[string]any{"email": email}).Want(t, 202)
+				a.On("").Post(t, path, map[string]any{"email": email}).Want(t, 202) // one mail a minute, for nobody either
+				after := rows()
+				for i := range after {
+					after[i] -= before[i]
+				}
+				if after != [5]int{2, 1, 0, 0, 0} {
+					t.Errorf("%s for %s: %v rows", path, email, after)
+				}
+			}
+		}
+		if n := count(t, a, "select count(*) from central.river_job x where x::text like '%hantu@%'") + count(t, a, "select count(*) from central.security_activities x where x::text like '%hantu@%'"); n != 0 {
+			t.Errorf("%d rows hold an address that is nobody's here", n)
+		}
+	})
+	t.Run("an unproved name is no line in the mail to an address' owner", func(t *testing.T) {
+		t.Parallel()
+		a := apptest.New(t)
+		const line = "hadiah di evil.example"
+		register(t, a, line, "sasaran@example.com", password)
+		a.On("").Post(t, "/auth/email/resend", map[string]any{"email": "sasaran@example.com"}).Want(t, 202)
+		register(t, a, line, "sasaran@example.com", newPassword)
+		forgot(t, a, "sasaran@example.com")
+		for _, l := range letters(t, a, "sasaran@example.com", 4) {
+			if strings.Contains(l.Text+l.HTML+l.Subject, line) {
+				t.Errorf("%s: %s", l.Subject, l.Text)
+			}
+		}
+	})
 	t.Run("every letter is text and HTML, in the reader's language, and needs nothing from the network", func(t *testing.T) {
 		t.Parallel()
 		a := apptest.New(t)
@@ -258,12 +310,16 @@ func TestAuth06_OneAnswerForEveryAddress(t *testing.T) {
 			ask("/auth/email/resend", map[string]any{"email": email})
 			verify(t, a, letters(t, a, email, 3)[0].token(t)).Want(t, 200)
 			ask("/auth/register", map[string]any{"name": "Siti", "email": email, "password": password})
-			ask("/auth/email/resend", map[string]any{"email": email})
 			ask("/auth/password/forgot", map[string]any{"email": email})
+			verified := "sudah-" + email // for the first the other letter has just been asked for
+			if _, err := a.Identity.CreateVerified(t.Context(), "Siti", verified, password, locale.Language(language)); err != nil {
+				t.Fatal(err)
+			}
+			ask("/auth/email/resend", map[string]any{"email": verified})
 			var s apptest.Session
 			login(t, a, email, password).Want(t, 200).Into(t, &s)
 			a.On("").As(s.AccessToken).Put(t, "/auth/password", map[string]any{"current_password": password, "password": newPassword}).Want(t, 200)
-			for _, l := range letters(t, a, email, 7) {
+			for _, l := range append(letters(t, a, email, 6), letters(t, a, verified, 1)...) {
 				if l.Text == "" || !strings.Contains(l.HTML, `<html lang="`+language+`">`) || strings.Contains(l.HTML, "<b>Aminah") {
 					t.Errorf("%s: %q", language, l.Subject)
 				}

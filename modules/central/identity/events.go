@@ -40,6 +40,8 @@ const (
 const (
 	eventRegistered     = "registered"
 	eventEmailVerified  = "email_verified"
+	eventVerifyAsked    = "verification_requested"
+	eventResetAsked     = "password_reset_requested"
 	eventLogin          = "login"
 	eventLoginFailed    = "login_failed"
 	eventLogout         = "logout"

@@ -61,12 +61,18 @@ func (s *Service) send(ctx context.Context, m sendMail) error {
 		l   mailLink
 		err error
 	)
-	if m.LinkID != uuid.Nil {
+	switch {
+	case m.LinkID != uuid.Nil:
 		l, u, err = s.findLink(ctx, m.LinkID)
 		if err == nil && (l.UserID != m.UserID || l.Email != u.Email || !s.now().Before(l.ExpiresAt)) {
 			err = linkInvalid
 		}
-	} else {
+	case m.Letter == wishReset.letter || m.Letter == wishVerify.letter:
+		m.Letter, u, l, err = s.wished(ctx, m)
+		if err == nil && m.Letter == "" {
+			return nil
+		}
+	default:
 		err = s.DB.Gorm(ctx).Where("id = ?", m.UserID).Take(&u).Error
 	}
 	if err != nil {

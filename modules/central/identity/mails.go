@@ -31,6 +31,9 @@ func (s *Service) write(m sendMail, u user, l mailLink) (mail.Letter, error) {
 	in := func(id, en string) string { return locale.Text{ID: id, EN: en}.In(u.Locale) }
 	brand := s.Brand.Name
 	letter := mail.Letter{Lang: u.Locale, Greeting: in("Halo "+u.Name+",", "Hello "+u.Name+",")}
+	if requireOwner(u) != nil {
+		letter.Greeting = in("Halo,", "Hello,") // the name is whoever's who registered the address: a line of theirs in our mail
+	}
 	verify := &mail.Action{Label: in("Verifikasi email", "Verify e-mail")}
 	good := goodFor(u.Locale, s.Config.VerifyLinkTTL)
 	ignore := in("Jika Anda tidak mendaftar, abaikan email ini.", "If you did not register, ignore this e-mail.")
@@ -50,7 +53,6 @@ func (s *Service) write(m sendMail, u user, l mailLink) (mail.Letter, error) {
 		}
 	case letterVerifyAgain:
 		verify.URL = s.verifyURL(l)
-		letter.Greeting = in("Halo,", "Hello,")
 		letter.Subject = in("Alamat email ini didaftarkan kembali", "This e-mail address was registered again")
 		letter.Body = []string{
 			in("Alamat ini sudah terdaftar di "+brand+" tetapi belum diverifikasi, dan baru saja didaftarkan kembali dengan kata sandi baru.",

@@ -14,8 +14,8 @@
 // An opened link proves that a mailbox is read, and nothing about who chose the password that was registered for it: claims.go says
 // when that becomes the account's, and what goes when the owner of an address takes over from a stranger.
 //
-// Nothing here tells whether an address has an account: register.go, login.go and resend.go answer alike and hash one password
-// in every branch; what differs goes into a mail.
+// Nothing here tells whether an address has an account: register.go and login.go answer alike and hash one password in every branch,
+// forgot.go leaves all that differs to a job; what differs goes into a mail.
 //
 // One flow per file; each begins with its route's input and handler.
 package identity

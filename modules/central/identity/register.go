@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"gorm.io/gorm/clause"
@@ -14,6 +12,7 @@ import (
 	"garment.id/homecore/platform/api"
 	"garment.id/homecore/platform/fault"
 	"garment.id/homecore/platform/locale"
+	"garment.id/homecore/platform/names"
 )
 
 type registerInput struct {
@@ -25,7 +24,7 @@ type registerInput struct {
 	}
 }
 
-// Accepted is what register and resend answer for every address.
+// Accepted is what register, forgot and resend answer for every address.
 type Accepted struct {
 	Status string `json:"status" enum:"accepted"`
 }
@@ -99,6 +98,10 @@ func (s *Service) registerAgain(ctx context.Context, given user, link mailLink) 
 	if err != nil {
 		return err
 	}
+	err = s.record(ctx, Event{Type: eventRegistered, Outcome: outcomeFailure, Reason: "known_account", UserID: known.ID, Identifier: known.Email})
+	if err != nil {
+		return err
+	}
 	if known.EmailVerifiedAt != nil || known.DisabledAt != nil {
 		return s.queueMail(ctx, sendMail{Letter: letterKnown, UserID: known.ID})
 	}
@@ -141,10 +144,4 @@ func (s *Service) newUser(ctx context.Context, name, email, password string, lan
 
 const maxName = 120
 
-func validName(s string) bool {
-	n := utf8.RuneCountInString(s)
-	return n >= 1 && n <= maxName && utf8.ValidString(s) &&
-		!strings.ContainsFunc(s, func(r rune) bool {
-			return unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
-		})
-}
+func validName(s string) bool { return names.Valid(s, 1, maxName) }
