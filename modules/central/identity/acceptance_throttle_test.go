@@ -1,6 +1,7 @@
 package identity_test
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"garment.id/homecore/cmd/homecore/app"
 	"garment.id/homecore/cmd/homecore/app/apptest"
@@ -26,6 +28,12 @@ func throttled() apptest.Option {
 func from(t *testing.T, a *apptest.App, ip, email, pass string) *apptest.Response {
 	t.Helper()
 	return a.On("").Post(t, "/auth/login", map[string]any{"email": email, "password": pass}, "X-Forwarded-For", ip)
+}
+
+// hold lets whoever waits now wait for a minute: a slow machine must not outlast the first second.
+func hold(t *testing.T, a *apptest.App) {
+	t.Helper()
+	exec(t, a, "update central.throttles set waits_until = now() + interval '1 minute' where waits_until is not null")
 }
 
 func TestAuth08_ThrottlesByAddressIdentifierAndBoth(t *testing.T) {
@@ -46,13 +54,9 @@ func TestAuth08_ThrottlesByAddressIdentifierAndBoth(t *testing.T) {
 				return n
 			}
 			r.Want(t, http.StatusUnauthorized, "auth.invalid_credentials")
+			hold(t, a)
 		}
 		return most
-	}
-
-	// Whoever waits now waits for a minute: a slow machine must not outlast the first second.
-	hold := func() {
-		exec(t, a, "update central.throttles set waits_until = now() + interval '1 minute' where waits_until is not null")
 	}
 
 	t.Run("the same for an account and for none", func(t *testing.T) {
@@ -62,7 +66,7 @@ func TestAuth08_ThrottlesByAddressIdentifierAndBoth(t *testing.T) {
 		}
 	})
 	t.Run("also the right password, from there", func(t *testing.T) {
-		hold()
+		hold(t, a)
 		from(t, a, "203.0.113.1", owner.Email, owner.Password).Want(t, http.StatusTooManyRequests, "rate_limited")
 	})
 	t.Run("the owner comes in from elsewhere", func(t *testing.T) {
@@ -71,13 +75,12 @@ func TestAuth08_ThrottlesByAddressIdentifierAndBoth(t *testing.T) {
 	t.Run("the wait grows", func(t *testing.T) {
 		email := "menunggu@example.com"
 		fails(t, "203.0.113.4", email, 50)
-		// Waiting is over: as if time had passed.
-		skip := func() { exec(t, a, "update central.throttles set waits_until = now(), spent_until = now()") }
+		// Waiting is over: as if time had passed. How long the next is stands in the table: by the time of a further try it may be over.
 		last := 0
 		for range 4 {
-			skip()
+			exec(t, a, "update central.throttles set waits_until = null, spent_until = now()")
 			from(t, a, "203.0.113.4", email, "bukan kata sandinya").Want(t, http.StatusUnauthorized)
-			wait, _ := strconv.Atoi(from(t, a, "203.0.113.4", email, "bukan kata sandinya").Want(t, http.StatusTooManyRequests).Header.Get("Retry-After"))
+			wait := count(t, a, "select ceil(extract(epoch from max(waits_until - seen_at)))::int from central.throttles where seen_at = (select max(seen_at) from central.throttles)")
 			if wait <= last {
 				t.Errorf("%d s after %d s", wait, last)
 			}
@@ -87,7 +90,7 @@ func TestAuth08_ThrottlesByAddressIdentifierAndBoth(t *testing.T) {
 	t.Run("a success ends the wait", func(t *testing.T) {
 		p := a.SignUp(t)
 		fails(t, "203.0.113.5", p.Email, 50)
-		exec(t, a, "update central.throttles set waits_until = now(), spent_until = now()")
+		exec(t, a, "update central.throttles set waits_until = null, spent_until = now()")
 		from(t, a, "203.0.113.5", p.Email, p.Password).Want(t, http.StatusOK)
 		if n := fails(t, "203.0.113.5", p.Email, 5); n != 5 {
 			t.Errorf("%d tries after a success", n)
@@ -96,12 +99,12 @@ func TestAuth08_ThrottlesByAddressIdentifierAndBoth(t *testing.T) {
 	t.Run("an IPv6 network of 64 bits is one address", func(t *testing.T) {
 		email := "enam@example.com"
 		fails(t, "2001:db8:1:2::1", email, 50)
-		hold()
+		hold(t, a)
 		from(t, a, "2001:db8:1:2:ffff::9", email, "x").Want(t, http.StatusTooManyRequests)
 		from(t, a, "2001:db8:1:3::1", email, "x").Want(t, http.StatusUnauthorized)
 	})
 	t.Run("one address is stopped whatever the identifiers", func(t *testing.T) {
-		exec(t, a, "update central.throttles set spent_until = now() + interval '100 seconds'")
+		exec(t, a, "update central.throttles set spent_until = now() + interval '1 hour'")
 		from(t, a, "203.0.113.3", "lain@example.com", "x").Want(t, http.StatusTooManyRequests)
 		exec(t, a, "delete from central.throttles")
 	})
@@ -127,7 +130,7 @@ func TestAuth08_ThrottlesByAddressIdentifierAndBoth(t *testing.T) {
 		}
 		from(t, a, "203.0.113.9", "proses@example.com", "x").Want(t, http.StatusUnauthorized)
 		fails(t, "203.0.113.9", "proses@example.com", 50)
-		hold()
+		hold(t, a)
 		b := a.Another(t)
 		from(t, b, "203.0.113.9", "proses@example.com", "x").Want(t, http.StatusTooManyRequests)
 	})
@@ -136,6 +139,7 @@ func TestAuth08_ThrottlesByAddressIdentifierAndBoth(t *testing.T) {
 func TestAuth09_AThousandParallelGuessesVerifyNoMoreThanTheLimit(t *testing.T) {
 	t.Parallel()
 	a := apptest.New(t, throttled())
+	began := time.Now()
 	var (
 		verified, refused atomic.Int64
 		done              sync.WaitGroup
@@ -153,7 +157,8 @@ func TestAuth09_AThousandParallelGuessesVerifyNoMoreThanTheLimit(t *testing.T) {
 		})
 	}
 	done.Wait()
-	if verified.Load() > 10 || verified.Load() < 5 || verified.Load()+refused.Load() != 1000 {
+	most := 10 + int64(time.Since(began)/(30*time.Second)) // one comes back
+	if verified.Load() > most || verified.Load() < 5 || verified.Load()+refused.Load() != 1000 {
 		t.Errorf("%d were verified, %d refused", verified.Load(), refused.Load())
 	}
 }
@@ -176,6 +181,113 @@ func TestAuth09_OnePasswordOnManyAccountsIsStoppedAndRecorded(t *testing.T) {
 		t.Error("it was not recorded")
 	}
 	from(t, a, "203.0.113.2", "akun1@example.com", "x").Want(t, http.StatusUnauthorized)
+}
+
+// One password on many accounts, each time from another address: no address and no account has failed often.
+func TestAuth09_OnePasswordFromManyAddressesIsStoppedAndRecorded(t *testing.T) {
+	t.Parallel()
+	a := apptest.New(t, throttled(), weaker)
+	const sprayed = "musim-hujan-2026"
+	spray := func(i int, pass string) *apptest.Response {
+		return from(t, a, netip.AddrFrom4([4]byte{198, 51, byte(i >> 8), byte(i)}).String(), fmt.Sprintf("akun%d@example.com", i), pass)
+	}
+	victim := a.SignUp(t)
+	victim.Put(t, "/auth/password", map[string]any{"current_password": victim.Password, "password": sprayed}).Want(t, http.StatusOK)
+	t.Run("many passwords are none", func(t *testing.T) {
+		for i := range 100 {
+			spray(i, fmt.Sprintf("kata sandi nomor %d", i)).Want(t, http.StatusUnauthorized)
+		}
+	})
+	tried := 0
+	for i := range 200 {
+		if r := spray(1000+i, sprayed); r.Status == http.StatusUnauthorized {
+			tried++
+		} else if wait, _ := strconv.Atoi(r.Want(t, http.StatusTooManyRequests, "rate_limited").Header.Get("Retry-After")); wait < 1 || wait > 900 {
+			t.Errorf("Retry-After %q", r.Header.Get("Retry-After"))
+		}
+	}
+	if tried < 30 || tried > 100 {
+		t.Errorf("%d accounts were tried", tried)
+	}
+	const recorded = "select count(*) from central.security_activities where type = 'credential_stuffing' and reason = 'one_password'"
+	if n := count(t, a, recorded); n != 1 {
+		t.Errorf("recorded %d times", n)
+	}
+	t.Run("the right one is not found by it, in another process neither", func(t *testing.T) {
+		for _, p := range []*apptest.App{a, a.Another(t)} {
+			from(t, p, "203.0.113.50", victim.Email, sprayed).Want(t, http.StatusTooManyRequests, "rate_limited")
+			post(t, p, "203.0.113.51", "/auth/login", map[string]any{"email": victim.Email, "password": sprayed, "device_token": madeUpDevice}).Want(t, http.StatusTooManyRequests)
+		}
+	})
+	t.Run("nobody else is kept out", func(t *testing.T) {
+		p := a.SignUp(t)
+		from(t, a, "203.0.113.52", p.Email, p.Password).Want(t, http.StatusOK)
+		from(t, a, "203.0.113.53", victim.Email, "kata sandi lain lagi").Want(t, http.StatusUnauthorized)
+	})
+	t.Run("it is over after a while, and begins again with the next try", func(t *testing.T) {
+		exec(t, a, "update central.sprayed_passwords set shut_until = now() where shut_until is not null")
+		spray(2000, sprayed).Want(t, http.StatusUnauthorized)
+		spray(2001, sprayed).Want(t, http.StatusTooManyRequests)
+		if n := count(t, a, recorded); n != 2 {
+			t.Errorf("recorded %d times", n)
+		}
+		exec(t, a, "update central.sprayed_passwords set shut_until = now(), since = now() - interval '61 minutes'")
+		spray(2002, sprayed).Want(t, http.StatusUnauthorized)
+		spray(2003, sprayed).Want(t, http.StatusUnauthorized)
+		from(t, a, "203.0.113.54", victim.Email, sprayed).Want(t, http.StatusOK)
+	})
+	t.Run("what is kept of it is little, and not for long", func(t *testing.T) {
+		if n := count(t, a, "select count(*) from central.sprayed_passwords where fingerprint not between 0 and 65535"); n != 0 {
+			t.Errorf("%d longer fingerprints", n)
+		}
+		exec(t, a, "update central.sprayed_passwords set shut_until = now(), since = now() - interval '61 minutes'")
+		if err := a.Identity.Purge(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := count(t, a, "select count(*) from central.sprayed_passwords"); n != 0 {
+			t.Errorf("%d are left", n)
+		}
+	})
+}
+
+// madeUpDevice is a device token in the right form that nobody was given.
+var madeUpDevice = base64.RawURLEncoding.EncodeToString(append([]byte{1}, make([]byte, 48)...))
+
+// 8: what a mail's reader may do costs hashes too, and is throttled by address.
+func TestAuth08_ResetsAndInvitationsAreThrottledByAddress(t *testing.T) {
+	t.Parallel()
+	a := apptest.New(t, throttled())
+	for _, path := range []string{"/auth/password/reset", "/auth/invitations/accept"} {
+		try := func(ip string) *apptest.Response {
+			body := map[string]any{"token": "x", "password": password}
+			return post(t, a, ip, path, body)
+		}
+		n := 0
+		for ; n < 200 && try("203.0.113.60").Status == http.StatusUnprocessableEntity; n++ {
+			exec(t, a, "update central.throttles set spent_until = spent_until + interval '5 seconds'") // quicker than it comes back
+		}
+		if n < 5 || n > 60 {
+			t.Errorf("%s: %d tries", path, n)
+		}
+		try("203.0.113.60").Want(t, http.StatusTooManyRequests, "rate_limited")
+		try("203.0.113.61").Want(t, http.StatusUnprocessableEntity, "auth.link_invalid")
+	}
+}
+
+// Who has forgotten the password has tried others before: the new one is good at once.
+func TestAResetEndsTheWait(t *testing.T) {
+	t.Parallel()
+	a := apptest.New(t, throttled(), weaker)
+	p := a.SignUp(t)
+	for range 6 {
+		from(t, a, "203.0.113.70", p.Email, "yang mana ya").Want(t, http.StatusUnauthorized)
+	}
+	hold(t, a)
+	from(t, a, "203.0.113.70", p.Email, p.Password).Want(t, http.StatusTooManyRequests)
+	forgot(t, a, p.Email)
+	token := lettersAbout(t, a, p.Email, aboutReset, 1)[0].tokenOf(t, resetPage)
+	post(t, a, "203.0.113.70", "/auth/password/reset", map[string]any{"token": token, "password": newPassword}).Want(t, http.StatusOK)
+	from(t, a, "203.0.113.70", p.Email, newPassword).Want(t, http.StatusOK)
 }
 
 func TestAuth10_ForwardedForCountsBehindConfiguredProxiesFromTheRight(t *testing.T) {
@@ -253,6 +365,7 @@ func TestAuth08_AnAttackerCannotLockOutARememberedDevice(t *testing.T) {
 	}
 	for i := 0; !stopped(attackers) && i < 200; i++ {
 	}
+	hold(t, a)
 	from(t, a, "203.0.113.1", p.Email, p.Password).Want(t, http.StatusTooManyRequests, "rate_limited")
 	for _, ip := range []string{"203.0.113.1", attackers} {
 		got := a.On("").Post(t, "/auth/login", map[string]any{"email": p.Email, "password": p.Password, "device_token": device}, "X-Forwarded-For", ip).Want(t, 200).Object(t)

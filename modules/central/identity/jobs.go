@@ -115,7 +115,7 @@ type purgeWorker struct {
 // Work deletes in small lots, so that it holds nobody up.
 func (w *purgeWorker) Work(ctx context.Context, _ *river.Job[purge]) error { return w.s.Purge(ctx) }
 
-// Purge deletes sessions that have been over for 30 days, and mailed links that have expired.
+// Purge deletes sessions that have been over for 30 days, mailed links that have expired, and what else has had its time.
 func (s *Service) Purge(ctx context.Context) error {
 	const lot = 1000
 	now := s.now()
@@ -129,6 +129,8 @@ func (s *Service) Purge(ctx context.Context) error {
 			[]any{now.Add(-throttlesKept), lot}},
 		{"delete from throttle_failures where (address, identifier) in (select address, identifier from throttle_failures where seen_at < ? limit ?)",
 			[]any{now.Add(-throttlesKept), lot}},
+		{"delete from sprayed_passwords where fingerprint in (select fingerprint from sprayed_passwords where greatest(since + interval '1 hour', shut_until) < now() limit ?)",
+			[]any{lot}},
 		{"delete from membership_changes where (tenant_id, user_id) in (select tenant_id, user_id from membership_changes where changed_at < ? limit ?)",
 			[]any{now.Add(-changesKept), lot}},
 		{"delete from mail_links where id in (select id from mail_links where expires_at < ? limit ?)", []any{now, lot}},

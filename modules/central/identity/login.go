@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -46,7 +47,7 @@ func (s *Service) Login(ctx context.Context, email, password, device, deviceToke
 	if err != nil { // no account has it; tries are counted all the same
 		identifier = fold(strings.TrimSpace(email))
 	}
-	u, failures, err := s.admitLogin(ctx, identifier, deviceToken)
+	u, failures, err := s.admitLogin(ctx, identifier, password, deviceToken)
 	if err != nil {
 		return SignedIn{}, err
 	}
@@ -58,16 +59,14 @@ func (s *Service) Login(ctx context.Context, email, password, device, deviceToke
 	if err != nil {
 		return SignedIn{}, err
 	}
-	if !ok {
-		return SignedIn{}, s.refuseLogin(ctx, u, identifier)
+	if !ok || u.DisabledAt != nil {
+		return SignedIn{}, s.refuseLogin(ctx, u, identifier, password, ok)
 	}
-	if u.DisabledAt == nil {
-		if err := s.confirmClaim(ctx, u); err != nil {
-			return SignedIn{}, err
-		}
+	if err := s.confirmClaim(ctx, u); err != nil {
+		return SignedIn{}, err
 	}
 	var renewed string
-	if rehash && u.DisabledAt == nil {
+	if rehash {
 		if renewed, err = s.passwords.Hash(ctx, password); err != nil {
 			return SignedIn{}, err
 		}
@@ -105,24 +104,28 @@ func (s *Service) renewHash(verified *user, renewed string) func(ctx context.Con
 }
 
 // Admission and account in one round trip: the attempt is counted whatever follows, and who is not admitted learns of no account.
-var admitAndFind = "with a as materialized (select * from throttle_admit(cast(@keys as bytea[]), cast(@every as float8[]), cast(@bursts as float8[]))) select a.wait, a.tell, a.failures, " +
-	columnsOf(&user{}, "u") + " from a left join users u on u.email = @email and a.wait <= 0"
+var admitAndFind = "with a as materialized (select * from throttle_admit(cast(@keys as bytea[]), cast(@every as float8[]), cast(@bursts as float8[]))) " +
+	"select greatest(a.wait, extract(epoch from p.shut_until - now())) as wait, a.tell, a.failures, " + columnsOf(&user{}, "u") + " from a " +
+	"left join sprayed_passwords p on p.fingerprint = @fingerprint and p.shut_until > now() " +
+	"left join users u on u.email = @email and a.wait <= 0 and p.fingerprint is null"
 
-// admitLogin counts a sign-in, and returns the account it is for, nil where there is none, and how often it has failed of late.
-func (s *Service) admitLogin(ctx context.Context, identifier, deviceToken string) (*user, int, error) {
-	if s.throttle.off || deviceToken != "" {
+// noFingerprint is no password's.
+const noFingerprint = -1
+
+// admitLogin counts a sign-in, and returns the account it is for, nil where there is none, and how often it has failed of late. A password
+// that is being tried on many accounts is refused like a try too many, unless it comes from the account's own remembered device.
+func (s *Service) admitLogin(ctx context.Context, identifier, password, deviceToken string) (*user, int, error) {
+	if s.throttle.off {
 		u, err := s.findByEmail(ctx, identifier)
-		if err != nil {
-			return nil, 0, err
-		}
-		var device uuid.UUID
-		if u != nil && deviceToken != "" {
-			if device, _, err = s.remembered(ctx, *u, deviceToken); err != nil {
-				return nil, 0, wrap(err, "sign in")
-			}
-		}
-		// With a device at hand it is not known whether failures are to be forgotten: they are.
-		return u, 1, s.admit(ctx, throttleLogin, identifier, device)
+		return u, 0, err
+	}
+	device, err := s.deviceFor(ctx, identifier, deviceToken)
+	if err != nil {
+		return nil, 0, err
+	}
+	fingerprint := int32(noFingerprint)
+	if device == uuid.Nil {
+		fingerprint = s.throttle.fingerprint(password)
 	}
 	var found struct {
 		Wait     float64
@@ -130,18 +133,41 @@ func (s *Service) admitLogin(ctx context.Context, identifier, deviceToken string
 		Failures int
 		User     user `gorm:"embedded;embeddedPrefix:u_"`
 	}
-	args := s.admissionArgs(ctx, throttleLogin, identifier, uuid.Nil)
-	err := s.DB.Gorm(ctx).Raw(admitAndFind, map[string]any{"keys": args[0], "every": args[1], "bursts": args[2], "email": identifier}).Scan(&found).Error
+	args := s.admissionArgs(ctx, throttleLogin, identifier, device)
+	err = s.DB.Gorm(ctx).Raw(admitAndFind, map[string]any{"keys": args[0], "every": args[1], "bursts": args[2],
+		"fingerprint": fingerprint, "email": identifier}).Scan(&found).Error
 	if err != nil {
 		return nil, 0, fmt.Errorf("find an account: %w", err)
 	}
 	if err := s.refusal(ctx, admission{found.Wait, found.Tell, found.Failures}, throttleLogin, identifier); err != nil {
 		return nil, 0, err
 	}
+	if device != uuid.Nil {
+		found.Failures++ // a device's own allowance does not know of any: they are forgotten without a look
+	}
 	if found.User.ID == uuid.Nil {
 		return nil, found.Failures, nil
 	}
 	return &found.User, found.Failures, nil
+}
+
+const deviceForSQL = `select d.id from remembered_devices d join users u on u.id = d.user_id
+where d.id = @id and d.hash = @hash and d.expires_at > @now and u.email = @email`
+
+// deviceFor returns the device that is remembered for the account of that name, zero where token is none of its. It asks the same for an
+// account that is not there: who makes a token up must not see by the time whether there is one.
+func (s *Service) deviceFor(ctx context.Context, identifier, token string) (uuid.UUID, error) {
+	id, secret, ok := decodeDeviceToken(token)
+	if !ok {
+		return uuid.Nil, nil
+	}
+	var found []uuid.UUID
+	hash := sha256.Sum256(secret)
+	err := s.DB.Gorm(ctx).Raw(deviceForSQL, map[string]any{"id": id, "hash": hash[:], "now": s.now(), "email": identifier}).Scan(&found).Error
+	if err != nil || len(found) == 0 {
+		return uuid.Nil, wrap(err, "look for a remembered device")
+	}
+	return found[0], nil
 }
 
 // columnsOf lists a model's columns, of the table known as alias, for scanning into a struct that embeds the model with the prefix
@@ -158,14 +184,18 @@ func columnsOf(model any, alias string) string {
 	return strings.Join(names, ", ")
 }
 
-// refuseLogin counts and records a password that was not the account's, or had none to be. The caller learns nothing of the
-// difference.
-func (s *Service) refuseLogin(ctx context.Context, u *user, identifier string) error {
-	if err := s.failed(ctx, throttleLogin, identifier); err != nil {
+// refuseLogin counts and records a password that was not the account's, or had none to be, or is a disabled account's. The caller
+// learns nothing of the difference.
+func (s *Service) refuseLogin(ctx context.Context, u *user, identifier, password string, right bool) error {
+	if err := s.failedLogin(ctx, identifier, password); err != nil {
 		return err
 	}
 	e := Event{Type: eventLoginFailed, Outcome: outcomeFailure, Reason: "unknown_account", Identifier: identifier, AMR: amrPassword}
-	if u != nil {
+	switch {
+	case u == nil:
+	case right:
+		e.UserID, e.Reason = u.ID, "disabled"
+	default:
 		e.UserID, e.Reason = u.ID, "wrong_password"
 	}
 	if err := s.record(ctx, e); err != nil {

@@ -27,6 +27,8 @@ const (
 	throttleChallenge = "challenge"
 	throttleGoogle    = "google"
 	throttlePasskey   = "passkey"
+	throttleReset     = "reset"
+	throttleAccept    = "invitation"
 )
 
 // allowance is how many attempts are there at once, and how soon a spent one comes back. The zero value allows everything.
@@ -186,14 +188,8 @@ func (s *Service) failed(ctx context.Context, kind, identifier string) error {
 	if s.throttle.off || of.identifier == nil {
 		return nil
 	}
-	keys, free, caps := [][]byte{of.identifier}, []int32{freeFailuresIdentifier}, []float64{longestWaitIdentifier.Seconds()}
-	if of.both != nil { // first: the order of the locks
-		keys, free, caps = [][]byte{of.both, of.identifier}, []int32{freeFailuresBoth, freeFailuresIdentifier},
-			[]float64{longestWaitBoth.Seconds(), longestWaitIdentifier.Seconds()}
-	}
 	var sprayed bool
-	err := s.DB.Ask(ctx, "select throttle_fail($1, $2, $3, $4, $5, $6)", []any{keys, free, caps, of.address, of.identifier, sprayedIdentifiers}, &sprayed)
-	if err != nil {
+	if err := s.DB.Ask(ctx, "select throttle_fail($1, $2, $3, $4, $5, $6)", of.failure(), &sprayed); err != nil {
 		return fmt.Errorf("count a failure: %w", err)
 	}
 	if sprayed {
@@ -201,6 +197,46 @@ func (s *Service) failed(ctx context.Context, kind, identifier string) error {
 	}
 	return nil
 }
+
+// failedLogin is failed for a sign-in, and notices a password that fails for many identifiers. One round trip.
+func (s *Service) failedLogin(ctx context.Context, identifier, password string) error {
+	of := s.triedAs(ctx, throttleLogin, identifier)
+	if s.throttle.off || of.identifier == nil {
+		return nil
+	}
+	var address, onePassword bool
+	fingerprint := s.throttle.fingerprint(password)
+	args := append(of.failure(), fingerprint, s.throttle.accountBit(fingerprint, identifier), sprayedAccounts)
+	if err := s.DB.Ask(ctx, failSprayedSQL, args, &address, &onePassword); err != nil {
+		return fmt.Errorf("count a failure: %w", err)
+	}
+	for _, sprayed := range []struct {
+		is  bool
+		why string
+	}{{address, throttleLogin}, {onePassword, reasonOnePassword}} {
+		if !sprayed.is {
+			continue
+		}
+		if err := s.record(ctx, Event{Type: eventStuffing, Outcome: outcomeFailure, Reason: sprayed.why, Identifier: identifier}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// failure are the arguments of throttle_fail.
+func (t tries) failure() []any {
+	keys, free, caps := [][]byte{t.identifier}, []int32{freeFailuresIdentifier}, []float64{longestWaitIdentifier.Seconds()}
+	if t.both != nil { // first: the order of the locks
+		keys, free, caps = [][]byte{t.both, t.identifier}, []int32{freeFailuresBoth, freeFailuresIdentifier},
+			[]float64{longestWaitBoth.Seconds(), longestWaitIdentifier.Seconds()}
+	}
+	return []any{keys, free, caps, t.address, t.identifier, sprayedIdentifiers}
+}
+
+// Locked in the order of throttle_admit and throttle_fail: both before identifier.
+const forgetFailures = `with mine as (select key from throttles where key in ? order by key = ? for update)
+update throttles t set failures = 0, waits_until = null from mine where t.key = mine.key`
 
 // succeeded ends that wait. One round trip.
 func (s *Service) succeeded(ctx context.Context, kind, identifier string) error {
@@ -212,7 +248,7 @@ func (s *Service) succeeded(ctx context.Context, kind, identifier string) error 
 	if of.both != nil {
 		keys = [][]byte{of.both, of.identifier}
 	}
-	err := s.DB.Gorm(ctx).Exec("update throttles set failures = 0, waits_until = null where key in ?", keys).Error
+	err := s.DB.Gorm(ctx).Exec(forgetFailures, keys, of.identifier).Error
 	if err != nil {
 		return fmt.Errorf("forget failures: %w", err)
 	}
