@@ -138,6 +138,61 @@ func TestInvitations(t *testing.T) {
 	})
 }
 
+// 14, for an invitation: who accepts one is a member, and comes in by nothing but a sign-in, with all that it asks for.
+func TestAuth14_AcceptingAnInvitationIsNoWayIn(t *testing.T) {
+	t.Parallel()
+	clock := &movable{}
+	a := apptest.New(t, apptest.WithClock(clock.now))
+	person := a.SignUp(t)
+	owner := person.Onboard(t, "rapi-jahit")
+	// whoAccepts accepts an invitation with the link alone, as somebody who reads the mail, and makes sure that it is no way in.
+	whoAccepts := func(t *testing.T, email string) {
+		t.Helper()
+		_, token := invite(t, a, owner, email, "member")
+		for range 2 {
+			got := accept(t, a, token, "Penyusup", "kata sandi penyusup 1").Want(t, 200)
+			if strings.Contains(string(got.Raw), "_token") || len(got.Header.Values("Set-Cookie")) > 0 {
+				t.Errorf("%s", got.Raw)
+			}
+		}
+		login(t, a, email, "kata sandi penyusup 1").Want(t, 401, "auth.invalid_credentials")
+	}
+	selecting := func(c apptest.Caller) *apptest.Response {
+		return c.Post(t, "/auth/select-tenant", map[string]any{"tenant": "rapi-jahit"})
+	}
+
+	t.Run("who has a second factor shows it", func(t *testing.T) {
+		p := a.SignUp(t)
+		x := enrol(t, p.Caller, clock)
+		before := sessionsOf(t, a, p)
+		whoAccepts(t, p.Email)
+		if n := sessionsOf(t, a, p); n != before {
+			t.Errorf("%d sessions, %d before", n, before)
+		}
+		challenge := challenged(t, a, p)
+		selecting(challenge).Want(t, 401, "auth.unauthenticated")
+		answer(t, challenge, code(x.wrong())).Want(t, 401, "auth.two_factor_invalid")
+		selecting(a.On("").As(signedIn(t, a, p, x).AccessToken)).Want(t, 200)
+	})
+	t.Run("who is in a tenant that wants one cannot be there without", func(t *testing.T) {
+		enrol(t, person.Caller, clock)
+		owner := person.Select(t, "rapi-jahit")
+		owner.Put(t, "/auth/sign-in-policy", map[string]any{"two_factor_required": true, "remembered_devices_forbidden": false}).Want(t, 200)
+		p := a.SignUp(t)
+		whoAccepts(t, p.Email)
+		soon(t, 403, "auth.two_factor_setup_required", func() *apptest.Response { return selecting(p.Caller) })
+		var fresh apptest.Session
+		login(t, a, p.Email, p.Password).Want(t, 200).Into(t, &fresh)
+		selecting(a.On("").As(fresh.AccessToken)).Want(t, 403, "auth.two_factor_setup_required")
+
+		// An account that the invitation makes is no exception.
+		_, token := invite(t, a, owner, "baru-diundang@example.com", "member")
+		accept(t, a, token, "Baru", password).Want(t, 200)
+		login(t, a, "baru-diundang@example.com", password).Want(t, 200).Into(t, &fresh)
+		selecting(a.On("").As(fresh.AccessToken)).Want(t, 403, "auth.two_factor_setup_required")
+	})
+}
+
 func TestProfile(t *testing.T) {
 	t.Parallel()
 	a := apptest.New(t)
@@ -152,6 +207,7 @@ func TestProfile(t *testing.T) {
 	p.Put(t, "/auth/me", map[string]any{"name": "a\nb", "locale": "fr"}).WantField(t, "name").WantField(t, "locale")
 	p.Put(t, "/auth/me", map[string]any{"email": "lain@example.com"}).Want(t, 422)
 	p.Put(t, "/auth/me", map[string]any{"name": nil}).Want(t, 422)
+	p.Put(t, "/auth/me", map[string]any{"name": "\u200b"}).WantField(t, "name") // nothing to see
 	if got := user(p.Get(t, "/auth/me")); got["name"] != "Siti Aminah" || got["email"] != p.Email {
 		t.Errorf("%v", got)
 	}

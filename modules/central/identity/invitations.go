@@ -146,6 +146,9 @@ func (s *Service) handleAccept(ctx context.Context, in *acceptInput) (*api.Data[
 // verified, since the mail was read; one that nobody has shown to be theirs yet gets them too, and loses what was left in it; any other
 // account is left as it is. Accepting again is answered alike and changes nothing.
 func (s *Service) AcceptInvitation(ctx context.Context, token, name, password string) (Joined, error) {
+	if err := s.admit(ctx, throttleAccept, "", uuid.Nil); err != nil {
+		return Joined{}, err
+	}
 	i, err := s.openInvitation(ctx, token)
 	if err != nil {
 		return Joined{}, err

@@ -36,6 +36,9 @@ func (s *Service) handleReset(ctx context.Context, in *resetInput) (*api.Data[Pa
 // remembered devices and links to set a password. An account whose address was not verified, or whose password was a claim, loses what
 // whoever had it may have left there; any other keeps its second factor, which the next sign-in asks for.
 func (s *Service) ResetPassword(ctx context.Context, token, password string) (email string, err error) {
+	if err := s.admit(ctx, throttleReset, "", uuid.Nil); err != nil {
+		return "", err
+	}
 	l, u, err := s.openLink(ctx, token, purposeReset)
 	if err != nil {
 		return "", wrap(err, "reset a password")
@@ -77,7 +80,8 @@ func (s *Service) ResetPassword(ctx context.Context, token, password string) (em
 	}
 	s.ended.add(ended...)
 	s.AccountChanged(u.ID)
-	return u.Email, nil
+	// Who resets has mostly failed before. They have shown more than a password: the new one need not wait for the old ones' failures.
+	return u.Email, s.succeeded(ctx, throttleLogin, u.Email)
 }
 
 // setPassword gives an account, whose row the transaction holds, a password that its owner chose, and ends what an older one has opened:
