@@ -75,6 +75,8 @@ type clustersAdd struct {
 func (a *clustersAdd) Run(c *console) error {
 	ref := cmp.Or(a.URLEnv, app.Prefix+"CLUSTER_"+strings.ToUpper(a.Name)+"_URL")
 	switch {
+	case !fleet.ValidClusterName(a.Name):
+		return fmt.Errorf("%w: a cluster's name is 1 to 16 letters and digits, in lower case", errUsage)
 	case a.Groups < 1 || a.Groups > 256:
 		return fmt.Errorf("%w: --groups: want 1 to 256", errUsage)
 	case a.Capacity < 0:

@@ -203,7 +203,7 @@ func TestWrongUsage(t *testing.T) {
 	for _, line := range []string{
 		"nonsense", "dev --nonsense", "dev --listen nonsense", "migrate up --set other", "migrate up --workers 0", "migrate up --max-failures -1", "migrate drift extra", "migrate up --workers many",
 		"operators", "operators grant", "operators grant a@example.com", "keys", "keys revoke", "keys rotate extra", "keys list --nonsense", "tenants", "tenants show", "tenants suspend a", "tenants list --status other", "tenants drop a --reason x --grace 0", "tenants drop a --reason x --grace 3 --now", "tenants restore", "tenants restore a", "tenants restore a b --undo", "tenants restore a --undo --accept", "tenants move a",
-		"clusters add", "clusters add a --groups 0", "clusters add a --kind other", "clusters add a --url-env PATH", "openapi --surface other", "serve --nonsense", "version extra",
+		"clusters add", "clusters add East", "clusters add a --groups 0", "clusters add a --kind other", "clusters add a --url-env PATH", "openapi --surface other", "serve --nonsense", "version extra",
 	} {
 		t.Run("homecore "+line, func(t *testing.T) {
 			t.Parallel()

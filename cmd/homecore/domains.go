@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 
 	"garment.id/homecore/cmd/homecore/app"
 	"garment.id/homecore/modules/central/tenants"
+	"garment.id/homecore/platform/fault"
 )
 
 type domainsCommand struct {
@@ -37,6 +39,9 @@ func (l *domainsList) Run(c *console) error {
 	}
 	defer done()
 	rows, err := domains.List(c.ctx, l.Slug)
+	if errors.Is(err, fault.ResourceNotFound) {
+		return fmt.Errorf("there is no tenant %s", l.Slug)
+	}
 	if err != nil {
 		return inWords(err)
 	}
@@ -61,6 +66,14 @@ type domainArgs struct {
 	Domain string `arg:"" help:"The domain."`
 }
 
+// inWords says what was not found.
+func (d *domainArgs) inWords(err error) error {
+	if errors.Is(err, fault.ResourceNotFound) {
+		return fmt.Errorf("there is no tenant %s, or it has not claimed %s", d.Slug, d.Domain)
+	}
+	return inWords(err)
+}
+
 type domainsAdd struct{ domainArgs }
 
 func (a *domainsAdd) Run(c *console) error {
@@ -71,7 +84,7 @@ func (a *domainsAdd) Run(c *console) error {
 	defer done()
 	row, err := domains.Claim(c.ctx, a.Slug, a.Domain)
 	if err != nil {
-		return inWords(err)
+		return a.inWords(err)
 	}
 	fmt.Fprintf(c.out, "Enter this record where the DNS of %s is kept, then run homecore tenants domains verify %s %s\n\n%s TXT %s\n",
 		row.Domain, a.Slug, row.Domain, row.RecordName(), row.RecordValue())
@@ -88,7 +101,7 @@ func (v *domainsVerify) Run(c *console) error {
 	defer done()
 	row, err := domains.Verify(c.ctx, v.Slug, v.Domain)
 	if err != nil {
-		return inWords(err)
+		return v.inWords(err)
 	}
 	fmt.Fprintf(c.out, "%s is now served for %s\n", row.Domain, v.Slug)
 	return nil
@@ -103,7 +116,7 @@ func (r *domainsRemove) Run(c *console) error {
 	}
 	defer done()
 	if err := domains.Remove(c.ctx, r.Slug, r.Domain); err != nil {
-		return inWords(err)
+		return r.inWords(err)
 	}
 	fmt.Fprintf(c.out, "%s is no longer a domain of %s\n", r.Domain, r.Slug)
 	return nil

@@ -21,8 +21,9 @@ func domainsAreKept(t *testing.T, d *dev) {
 		t.Errorf("%+v", rows)
 	}
 	domains("add", slug, "co.id").exits(t, 1, "domain")
-	domains("add", "tidak-ada", "pesan.contoh.co.id").exits(t, 1)
+	domains("add", "tidak-ada", "pesan.contoh.co.id").exits(t, 1, "no tenant tidak-ada")
+	domains("list", "tidak-ada").exits(t, 1, "no tenant tidak-ada")
 	domains("add", slug).exits(t, 2)
 	domains("remove", slug, "pesan.contoh.co.id").exits(t, 0, "no longer a domain")
-	domains("remove", slug, "pesan.contoh.co.id").exits(t, 1)
+	domains("remove", slug, "pesan.contoh.co.id").exits(t, 1, "has not claimed pesan.contoh.co.id")
 }

@@ -79,7 +79,7 @@ func Install(ctx context.Context, config Config, first Cluster, password Passwor
 
 // AddCluster prepares another database for tenants and registers it. What is registered already is brought up to date.
 func (f *Fleet) AddCluster(ctx context.Context, config Config, c Cluster, password Password) error {
-	if !validClusterName(c.Name) {
+	if !ValidClusterName(c.Name) {
 		return errors.New("a cluster's name is 1 to 16 letters and digits, in lower case")
 	}
 	if c.Name == tenancy.DefaultCluster {
@@ -115,8 +115,8 @@ func (f *Fleet) AddCluster(ctx context.Context, config Config, c Cluster, passwo
 	return nil
 }
 
-// validClusterName keeps the names of roles within PostgreSQL's 63 bytes.
-func validClusterName(name string) bool {
+// ValidClusterName keeps the names of roles within PostgreSQL's 63 bytes.
+func ValidClusterName(name string) bool {
 	if len(name) < 1 || len(name) > 16 {
 		return false
 	}
