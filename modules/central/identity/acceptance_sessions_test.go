@@ -271,13 +271,21 @@ func TestAuth20_LifetimesAreNotExtendedByRotation(t *testing.T) {
 	refresh(t, idle.Caller, idle.RefreshToken).Want(t, 401, "auth.refresh_invalid")
 }
 
-// withinASecond waits until reached, and fails the test if that took longer.
+// withinASecond asks until reached, and fails the test if it was not by something asked more than a second after the beginning. How long an
+// answer takes does not count: the machine may be busy.
 func withinASecond(t *testing.T, what string, reached func() bool) {
 	t.Helper()
+	within(t, time.Second, what, reached)
+}
+
+func within(t *testing.T, limit time.Duration, what string, reached func() bool) {
+	t.Helper()
 	began := time.Now()
-	apptest.Until(t, what, reached)
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("%s: it took %s", what, took)
+	for asked := began; !reached(); asked = time.Now() {
+		if took := asked.Sub(began); took > limit {
+			t.Errorf("%s: not after %s", what, took)
+			return
+		}
 	}
 }
 

@@ -14,12 +14,18 @@ import (
 	"garment.id/homecore/platform/api"
 	"garment.id/homecore/platform/crypto"
 	"garment.id/homecore/platform/database"
+	"garment.id/homecore/platform/fault"
 )
 
 const (
-	keysFresh      = 2 * time.Second // a key that was withdrawn is believed no longer than this, and the time a reading takes
-	keysAskedAgain = time.Second     // a kid nobody knows makes us look again, at most this often
-	keysLock       = 0x6b657973      // advisory lock of making the first key: "keys"
+	// A change is heard of at once (revocation.go). Where nothing is heard, or read, a key that was withdrawn is believed for keysTolerate at
+	// most: five seconds is what is promised.
+	keysFresh      = 2 * time.Second
+	keysTolerate   = 4 * time.Second
+	keysTimeout    = 2 * time.Second
+	keysPublic     = 24 * time.Hour // while the database is away the last known keys will do for signing, which needs it for the rest, and for the JWKS
+	keysAskedAgain = time.Second    // a kid nobody knows makes us look again, at most this often
+	keysLock       = 0x6b657973     // advisory lock of making the first key: "keys"
 )
 
 // What becomes of a key: it is published, signs, is only verified with while what it signed may live, and is nothing any more.
@@ -43,7 +49,7 @@ type verifyKey struct {
 	public ed25519.PublicKey
 }
 
-// keyring is the signing keys, as of a few seconds ago at most.
+// keyring is the signing keys.
 type keyring struct {
 	db      *database.DB
 	sealer  crypto.Sealer
@@ -54,33 +60,34 @@ type keyring struct {
 
 func newKeyring(db *database.DB, key crypto.Key, clock func() time.Time, accessTTL time.Duration) *keyring {
 	k := &keyring{db: db, sealer: key.Sealer("identity signing keys"), clock: clock, retired: accessTTL + time.Minute}
-	k.set.load, k.set.timeout = k.load, 5*time.Second
+	k.set.load, k.set.timeout = k.load, keysTimeout
 	return k
 }
 
-// current returns the keys. While the database is away the last known ones will do: what is refused then, revocation refuses.
+// current returns the keys to sign with and to publish.
 func (k *keyring) current(ctx context.Context) (*keySet, error) {
-	set, err := k.set.get(ctx, keysFresh, 24*time.Hour)
+	set, err := k.set.get(ctx, keysFresh, keysPublic)
 	if err != nil {
 		return nil, fmt.Errorf("read the signing keys: %w", err)
 	}
 	return set, nil
 }
 
-// find returns the key of that id; false where there is none.
+// find returns the key of that id; false where there is none, and fault.ServiceUnavailable where that cannot be known.
 func (k *keyring) find(ctx context.Context, kid string) (verifyKey, bool, error) {
-	set, err := k.current(ctx)
-	if err != nil {
-		return verifyKey{}, false, err
+	for _, fresh := range []time.Duration{keysFresh, keysAskedAgain} {
+		set, err := k.set.get(ctx, fresh, keysTolerate)
+		if ctx.Err() != nil {
+			return verifyKey{}, false, ctx.Err()
+		}
+		if err != nil {
+			return verifyKey{}, false, fault.ServiceUnavailable.WithCause(fmt.Errorf("read the signing keys: %w", err))
+		}
+		if key, ok := set.verify[kid]; ok {
+			return key, true, nil
+		}
 	}
-	if key, ok := set.verify[kid]; ok {
-		return key, true, nil
-	}
-	if set, err = k.set.get(ctx, keysAskedAgain, 24*time.Hour); err != nil {
-		return verifyKey{}, false, fmt.Errorf("read the signing keys: %w", err)
-	}
-	key, ok := set.verify[kid]
-	return key, ok, nil
+	return verifyKey{}, false, nil
 }
 
 func (k *keyring) load(ctx context.Context, _ *keySet) (*keySet, error) {

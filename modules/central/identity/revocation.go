@@ -22,7 +22,7 @@ const (
 	// A row carries the time of the statement that changed it, and is seen once that commits: look back this far, so that it is not missed.
 	endedOverlap = 30 * time.Second
 
-	accessChannel = "homecore_access" // what triggers say on it is in migration 00022
+	accessChannel = "homecore_access" // what triggers say on it is in migrations 00022 and 00031
 )
 
 // endedSessions knows which sessions have ended, and which memberships have changed, while access tokens of before may live, so
@@ -168,19 +168,21 @@ func (e *endedSessions) forget() {
 	}
 }
 
-// Listen hears of ended sessions, changed memberships and accounts until ctx ends. Without it they are read twice a second, and
-// accounts are not remembered.
+// Listen hears of ended sessions, changed memberships, accounts and keys until ctx ends. Without it they are read twice a second, keys
+// every two, and accounts are not remembered.
 func (s *Service) Listen(ctx context.Context, log *slog.Logger) {
-	s.DB.Listen(ctx, accessChannel, &accessListener{s.ended, time.Now()}, log)
+	s.DB.Listen(ctx, accessChannel, &accessListener{endedSessions: s.ended, keys: s.keys, swept: time.Now()}, log)
 }
 
 type accessListener struct {
 	*endedSessions
+	keys  *keyring
 	swept time.Time
 }
 
-// Connected reads what may have been missed, and forgets every account.
+// Connected reads what may have been missed, and forgets every account and key.
 func (l *accessListener) Connected(ctx context.Context) error {
+	l.keys.set.drop()
 	_, err := l.seen.get(ctx, 0, 0)
 	l.known.begin()
 	return err
@@ -190,6 +192,10 @@ func (l *accessListener) Connected(ctx context.Context) error {
 func (l *accessListener) Heard(payload string) {
 	words := strings.Fields(payload)
 	if len(words) < 2 {
+		return
+	}
+	if words[0] == "key" { // whichever: they are read together
+		l.keys.set.drop()
 		return
 	}
 	id, err := uuid.Parse(words[1])
@@ -235,15 +241,4 @@ func (l *accessListener) Lost() {
 	l.aliveAt = time.Time{}
 	l.mu.Unlock()
 	l.known.end()
-}
-
-// MembershipChanged makes what a member may do in a tenant new, in the transaction ctx carries, where it was changed beside the
-// membership's own row, whose changes are seen by themselves. Tokens of the user for that tenant count as of the new version within
-// a second, in every process.
-func (s *Service) MembershipChanged(ctx context.Context, tenantID, userID uuid.UUID) error {
-	err := s.DB.Gorm(ctx).Exec("update memberships set updated_at = clock_timestamp() where tenant_id = ? and user_id = ?", tenantID, userID).Error
-	if err != nil {
-		return fmt.Errorf("note a change of the membership of %s in %s: %w", userID, tenantID, err)
-	}
-	return nil
 }
