@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -192,6 +193,15 @@ type challengeClaims struct {
 	IssuedAt  *jwt.NumericDate `json:"iat"`
 	ExpiresAt *jwt.NumericDate `json:"exp"`
 	ID        uuid.UUID        `json:"jti"`
+}
+
+// UnmarshalJSON reads claims whose dates are dates.
+func (c *challengeClaims) UnmarshalJSON(raw []byte) error {
+	if err := numericDates(raw); err != nil {
+		return err
+	}
+	type plain challengeClaims
+	return json.Unmarshal(raw, (*plain)(c))
 }
 
 // The methods jwt asks for. It does not get to validate: verifyChallenge does.

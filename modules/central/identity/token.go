@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -38,6 +39,33 @@ type claims struct {
 	Slug      string           `json:"slug,omitempty"`
 	Version   int64            `json:"ver,omitempty"`
 	Actor     *actor           `json:"act,omitempty"`
+}
+
+// UnmarshalJSON reads claims whose dates are dates.
+func (c *claims) UnmarshalJSON(raw []byte) error {
+	if err := numericDates(raw); err != nil {
+		return err
+	}
+	type plain claims
+	return json.Unmarshal(raw, (*plain)(c))
+}
+
+// numericDates returns errClaims where a date is not a JSON number, as RFC 7519 §2 has it: jwt.NumericDate takes text for one too.
+func numericDates(raw []byte) error {
+	var dates struct {
+		IssuedAt  json.RawMessage `json:"iat"`
+		ExpiresAt json.RawMessage `json:"exp"`
+		AuthTime  json.RawMessage `json:"auth_time"`
+	}
+	if err := json.Unmarshal(raw, &dates); err != nil {
+		return err
+	}
+	for _, date := range []json.RawMessage{dates.IssuedAt, dates.ExpiresAt, dates.AuthTime} {
+		if len(date) > 0 && date[0] == '"' {
+			return errClaims
+		}
+	}
+	return nil
 }
 
 // actor is RFC 8693's act: the operator in whose hands the token is, and by which session of theirs.

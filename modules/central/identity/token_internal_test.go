@@ -187,6 +187,10 @@ func TestAuth21_ForgedTokensAreRefused(t *testing.T) {
 		"a tenant token without ver": func(a *attempt, _ ed25519.PublicKey) { asTenant(a.claims); delete(a.claims, "ver") },
 		"no exp":                     func(a *attempt, _ ed25519.PublicKey) { delete(a.claims, "exp") },
 		"no iat":                     func(a *attempt, _ ed25519.PublicKey) { delete(a.claims, "iat") },
+		"exp as text":                func(a *attempt, _ ed25519.PublicKey) { a.claims["exp"] = fmt.Sprint(a.claims["exp"]) },
+		"iat as text":                func(a *attempt, _ ed25519.PublicKey) { a.claims["iat"] = fmt.Sprint(a.claims["iat"]) },
+		"auth_time as text":          func(a *attempt, _ ed25519.PublicKey) { a.claims["auth_time"] = fmt.Sprint(a.claims["auth_time"]) },
+		"exp that is null":           func(a *attempt, _ ed25519.PublicKey) { a.claims["exp"] = nil },
 		"iat half a minute ahead":    func(a *attempt, _ ed25519.PublicKey) { a.claims["iat"] = a.claims["iat"].(int64) + 31 },
 		"no jti":                     func(a *attempt, _ ed25519.PublicKey) { delete(a.claims, "jti") },
 		"no sid":                     func(a *attempt, _ ed25519.PublicKey) { delete(a.claims, "sid") },
@@ -219,6 +223,23 @@ func TestAuth21_ForgedTokensAreRefused(t *testing.T) {
 			t.Error("a token made us call its sender")
 		}
 	})
+}
+
+// A challenge's dates are numbers as well.
+func TestAuth21_ChallengeTokensHaveDates(t *testing.T) {
+	t.Parallel()
+	tokens, set, clock := signedBy(t)
+	s := &Service{Deps: Deps{Issuer: testIssuer, Clock: tokens.clock}, keys: tokens.keys, access: tokens}
+	for _, text := range []string{"", "iat", "exp"} {
+		c := map[string]any{"iss": testIssuer, "sub": newID().String(), "aud": "homecore:challenge", "jti": newID().String(), "iat": clock.Load(), "exp": clock.Load() + 300}
+		if text != "" {
+			c[text] = fmt.Sprint(c[text])
+		}
+		token := mint(t, jwt.SigningMethodEdDSA, set.signer, map[string]any{"typ": "mfa+jwt", "kid": "k1"}, c)
+		if _, _, err := s.verifyChallenge(t.Context(), token); (err == nil) != (text == "") || err != nil && !errors.Is(err, twoFactorInvalid) {
+			t.Errorf("%q as text: %v", text, err)
+		}
+	}
 }
 
 func asTenant(c map[string]any) {

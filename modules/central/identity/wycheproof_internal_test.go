@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -112,10 +113,13 @@ func TestAuth21_WycheproofVectors(t *testing.T) {
 	t.Run("id_tokens: RS256 as it should be, and nothing else", func(t *testing.T) {
 		t.Parallel()
 		good, bad := 0, 0
-		// About a key that its owner has published: one that a faulty chip made (ROCA), and one that says it is for encryption in key_ops,
-		// which no provider uses. Whoever can publish a key among the provider's is the provider.
-		// An empty payload is refused whoever signed it: an id_token has claims.
-		excepted := map[string]bool{"json_web_signature_test.json 259": true, "json_web_signature_test.json 355": true, "json_web_key_test.json 7": true, "json_web_crypto_test.json 46": true}
+		// All three are about a key that the provider has published. Whoever can publish one among the provider's is the provider.
+		const faultyChip = "the key is of a chip that made guessable ones (ROCA): a judgement of keys, not of tokens"
+		excepted := map[string]string{
+			"json_web_key_test.json 7":         faultyChip,
+			"json_web_crypto_test.json 46":     faultyChip, // the same key
+			"json_web_signature_test.json 355": "the key's key_ops, which no provider writes and go-jose does not read, say that it is for encryption; use is heeded",
+		}
 		for _, file := range files {
 			var v jwsVectors
 			readVectors(t, file, &v)
@@ -123,9 +127,10 @@ func TestAuth21_WycheproofVectors(t *testing.T) {
 				keys := keysOf(g.Public, g.Private)
 				for _, test := range g.Tests {
 					accepted := verifiesRS256(string(test.JWS), keys)
-					wanted := test.Result == "valid" && isRS256(string(test.JWS))
-					if accepted != wanted && !excepted[fmt.Sprint(file, " ", test.ID)] {
-						t.Errorf("%s %d (%s, %s): accepted %v, want %v", file, test.ID, g.Comment, test.Comment, accepted, wanted)
+					// An id_token has claims: one without a payload is none, whoever signed it.
+					wanted := test.Result == "valid" && isRS256(string(test.JWS)) && !strings.Contains(string(test.JWS), "..")
+					if reason, other := excepted[fmt.Sprint(file, " ", test.ID)]; (accepted != wanted) != other {
+						t.Errorf("%s %d (%s, %s): accepted %v, want %v %s", file, test.ID, g.Comment, test.Comment, accepted, wanted, reason)
 					}
 					if accepted {
 						good++
