@@ -244,7 +244,14 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, f *fle
 	}
 	a.Router = api.New(api.Config{
 		BaseDomain: c.BaseDomain, Version: o.Version, Authenticate: a.Identity.Authenticate, Tenants: tenants.Edge{Registry: a.Registry},
-		PlatformPermits: a.Identity.PlatformPermits, TenantPermits: memberships.Permits,
+		PlatformPermits: a.Identity.PlatformPermits,
+		// The tenant's policy first: it may be younger than the token.
+		TenantPermits: func(ctx context.Context, p api.Principal, permission string) error {
+			if err := a.Identity.TenantLetsIn(ctx, p); err != nil {
+				return err
+			}
+			return memberships.Permits(ctx, p, permission)
+		},
 		Changed:     a.Identity.AccountChanged,
 		Unavailable: database.Unavailable, Ready: a.ready, CORSOrigins: c.CORSOrigins, TrustedProxies: proxies,
 		Pages: pages(o, mailbox, a.Identity), Logger: o.Log, Registry: a.Metrics, Clock: o.Clock,

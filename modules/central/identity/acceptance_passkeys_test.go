@@ -32,11 +32,16 @@ func newPasskey(owner uuid.UUID) *passkey {
 // begin asks for options, and returns their ceremony and what the authenticator is given.
 func begin(t *testing.T, c apptest.Caller, path string) (ceremony, options string) {
 	t.Helper()
+	return optionsOf(t, c.Post(t, path, nil))
+}
+
+func optionsOf(t *testing.T, r *apptest.Response) (ceremony, options string) {
+	t.Helper()
 	var got struct {
 		Ceremony  string          `json:"ceremony"`
 		PublicKey json.RawMessage `json:"public_key"`
 	}
-	c.Post(t, path, nil).Want(t, 200).Into(t, &got)
+	r.Want(t, 200).Into(t, &got)
 	return got.Ceremony, string(got.PublicKey)
 }
 
@@ -50,9 +55,10 @@ func (k *passkey) made(t *testing.T, ceremony, options string) map[string]any {
 	return map[string]any{"ceremony": ceremony, "credential": json.RawMessage(virtualwebauthn.CreateAttestationResponse(k.rp, k.auth, k.cred, *parsed))}
 }
 
-func (k *passkey) register(t *testing.T, c apptest.Caller) *apptest.Response {
+// register adds it to the caller's account; proof is the current second factor, nil where there is none.
+func (k *passkey) register(t *testing.T, c apptest.Caller, proof any) *apptest.Response {
 	t.Helper()
-	ceremony, options := begin(t, c, "/auth/passkeys/register/options")
+	ceremony, options := optionsOf(t, c.Post(t, "/auth/passkeys/register/options", proof))
 	body := k.made(t, ceremony, options)
 	body["name"] = "Kunci kantor"
 	return c.Post(t, "/auth/passkeys", body)
@@ -90,7 +96,7 @@ func TestPasskeys_SecondFactor(t *testing.T) {
 	older := p.Session
 	p.SignIn(t)
 	k := newPasskey(p.ID)
-	added := k.register(t, p.Caller).Want(t, 201).Object(t)
+	added := k.register(t, p.Caller, nil).Want(t, 201).Object(t)
 	if codes := added["recovery_codes"].([]any); len(codes) != 10 { // it is the first second factor
 		t.Errorf("%v", added)
 	}
@@ -121,7 +127,7 @@ func TestPasskeys_SecondFactor(t *testing.T) {
 	t.Run("another's is none", func(t *testing.T) {
 		q := a.SignUp(t)
 		theirs := newPasskey(q.ID)
-		theirs.register(t, q.Caller).Want(t, 201)
+		theirs.register(t, q.Caller, nil).Want(t, 201)
 		c := challenged(t, a, p)
 		ceremony, options := begin(t, c, "/auth/two-factor/passkey/options")
 		answer(t, c, map[string]any{"passkey": theirs.used(t, ceremony, options)}).Want(t, 401, "auth.two_factor_invalid")
@@ -149,7 +155,9 @@ func TestPasskeys_SecondFactor(t *testing.T) {
 		}
 		id := list[0]["id"].(string)
 		a.SignUp(t).Delete(t, "/auth/passkeys/"+id).Want(t, 404)
-		me.Delete(t, "/auth/passkeys/"+id).Want(t, 200)
+		me.Delete(t, "/auth/passkeys/"+id).WantField(t, "code") // the current factor, as for turning it off in one go
+		me.Do(t, "DELETE", "/auth/passkeys/"+id, recoveryCode("AAAA-BBBB-CCCC")).Want(t, 401, "auth.two_factor_invalid")
+		me.Do(t, "DELETE", "/auth/passkeys/"+id, k.proof(t, me)).Want(t, 200)
 		me.Delete(t, "/auth/passkeys/"+id).Want(t, 404)
 		if got := login(t, a, p.Email, p.Password).Want(t, 200).Object(t); got["status"] != "authenticated" {
 			t.Errorf("%v", got["status"])
@@ -165,7 +173,7 @@ func TestPasskeys_WayIn(t *testing.T) {
 	p := a.SignUp(t)
 	p.Onboard(t, "rapi-jahit")
 	k := newPasskey(p.ID)
-	k.register(t, p.Caller).Want(t, 201)
+	k.register(t, p.Caller, nil).Want(t, 201)
 
 	var s apptest.Session
 	k.login(t, a.On("")).Want(t, 200).Into(t, &s)
@@ -239,7 +247,7 @@ func TestPasskeys_WayIn(t *testing.T) {
 		ceremony, _ := begin(t, a.On(""), "/auth/passkeys/login/options")
 		_, options := begin(t, a.On(""), "/auth/passkeys/login/options")
 		look("another ceremony's", k.used(t, ceremony, options))
-		mine, options := begin(t, p.Caller, "/auth/passkeys/register/options")
+		mine, options := optionsOf(t, p.Post(t, "/auth/passkeys/register/options", k.proof(t, p.Caller)))
 		look("a registration's", map[string]any{"ceremony": mine, "credential": json.RawMessage(`{}`)})
 		look("nothing of ours", map[string]any{"ceremony": strings.Repeat("A", 100), "credential": map[string]any{"id": "x"}})
 		late := fresh(k)
@@ -247,7 +255,7 @@ func TestPasskeys_WayIn(t *testing.T) {
 		look("late", late)
 		_ = options
 		disabled := newPasskey(other.ID)
-		disabled.register(t, other.Caller).Want(t, 201)
+		disabled.register(t, other.Caller, nil).Want(t, 201)
 		if err := a.Identity.Disable(t.Context(), other.ID); err != nil {
 			t.Fatal(err)
 		}
@@ -270,20 +278,21 @@ func TestPasskeys_Registration(t *testing.T) {
 	a.On("").Post(t, "/auth/passkeys", body).Want(t, 401)
 	p.Post(t, "/auth/passkeys", body).Want(t, 201)
 	p.Post(t, "/auth/passkeys", body).Want(t, 422, "auth.passkey_refused") // once
-	k.register(t, p.Caller).Want(t, 409, "auth.passkey_known")
-	k.register(t, q.Caller).Want(t, 409, "auth.passkey_known") // nobody takes another's over
+	k.register(t, p.Caller, k.proof(t, p.Caller)).Want(t, 409, "auth.passkey_known")
+	k.register(t, q.Caller, nil).Want(t, 409, "auth.passkey_known") // nobody takes another's over
 
 	foreign := newPasskey(p.ID)
 	foreign.rp.Origin = "https://evil.example"
-	foreign.register(t, p.Caller).Want(t, 422, "auth.passkey_refused")
+	foreign.register(t, p.Caller, k.proof(t, p.Caller)).Want(t, 422, "auth.passkey_refused")
+	p.Post(t, "/auth/passkeys/register/options", nil).WantField(t, "code") // another way in wants the factor that is there
 	second := newPasskey(p.ID)
-	if got := second.register(t, p.Caller).Want(t, 201).Object(t); got["recovery_codes"] != nil {
+	if got := second.register(t, p.Caller, k.proof(t, p.Caller)).Want(t, 201).Object(t); got["recovery_codes"] != nil {
 		t.Error("the second brings recovery codes")
 	}
 	if dump := rowsOf(t, a, "passkeys"); strings.Contains(dump, "publicKey") {
 		t.Error("credentials are not sealed")
 	}
-	late, options := begin(t, p.Caller, "/auth/passkeys/register/options")
+	late, options := optionsOf(t, p.Post(t, "/auth/passkeys/register/options", k.proof(t, p.Caller)))
 	third := newPasskey(p.ID)
 	clock.forward(6 * time.Minute)
 	p.Post(t, "/auth/passkeys", third.made(t, late, options)).Want(t, 422, "auth.passkey_refused")
@@ -294,4 +303,71 @@ func TestPasskeys_Registration(t *testing.T) {
 	c.Post(t, "/auth/passkeys/register/options", nil).Want(t, 403, "auth.step_up_required")
 	id := c.Get(t, "/auth/passkeys").Want(t, 200).List(t)[0]["id"].(string)
 	c.Delete(t, "/auth/passkeys/"+id).Want(t, 403, "auth.step_up_required")
+}
+
+// Not everybody has a password to confirm.
+func TestPasskeys_StepUp(t *testing.T) {
+	t.Parallel()
+	clock := &movable{}
+	a := apptest.New(t, apptest.WithClock(clock.now))
+	p := a.SignUp(t)
+	k := newPasskey(p.ID)
+	k.register(t, p.Caller, nil).Want(t, 201)
+	exec(t, a, "update central.users set password_hash = null where id = $1", p.ID)
+	var s apptest.Session
+	k.login(t, a.On("")).Want(t, 200).Into(t, &s)
+	clock.forward(16 * time.Minute)
+	me := a.On("").As(refreshed(t, a.On(""), s.RefreshToken).AccessToken)
+	changing := func() *apptest.Response {
+		return me.Put(t, "/auth/password", map[string]any{"password": "kata sandi yang sama sekali lain"})
+	}
+	confirm := func(c apptest.Caller) *apptest.Response {
+		ceremony, options := begin(t, c, "/auth/passkeys/confirm/options")
+		return c.Post(t, "/auth/passkeys/confirm", k.used(t, ceremony, options))
+	}
+	changing().Want(t, 403, "auth.step_up_required")
+
+	t.Run("not without its user's PIN", func(t *testing.T) {
+		k.auth.Options.UserNotVerified = true
+		defer func() { k.auth.Options.UserNotVerified = false }()
+		confirm(me).Want(t, 401, "auth.passkey_invalid")
+	})
+	t.Run("not by a ceremony of another session, or for something else", func(t *testing.T) {
+		var other apptest.Session
+		k.login(t, a.On("")).Want(t, 200).Into(t, &other)
+		ceremony, options := begin(t, a.On("").As(other.AccessToken), "/auth/passkeys/confirm/options")
+		me.Post(t, "/auth/passkeys/confirm", k.used(t, ceremony, options)).Want(t, 401, "auth.passkey_invalid")
+		me.Post(t, "/auth/passkeys/confirm", k.proof(t, me)["passkey"]).Want(t, 401, "auth.passkey_invalid")
+		changing().Want(t, 403, "auth.step_up_required")
+	})
+	ceremony, options := begin(t, me, "/auth/passkeys/confirm/options")
+	proof := k.used(t, ceremony, options)
+	if got := me.Post(t, "/auth/passkeys/confirm", proof).Want(t, 200).Object(t); got["expires_in"] != 900.0 {
+		t.Errorf("%v", got)
+	}
+	me.Post(t, "/auth/passkeys/confirm", proof).Want(t, 401, "auth.passkey_invalid") // once
+	changing().Want(t, 200)
+	clock.forward(16 * time.Minute)
+	me.Post(t, "/auth/two-factor", nil).Want(t, 401, "auth.token_expired")
+	a.SignUp(t).Post(t, "/auth/passkeys/confirm/options", nil).Want(t, 404, "resource.not_found")
+
+	t.Run("on a session that a remembered device opened, it is the second factor too", func(t *testing.T) {
+		q := a.SignUp(t)
+		k := newPasskey(q.ID)
+		k.register(t, q.Caller, nil).Want(t, 201)
+		c := challenged(t, a, q)
+		proof := k.proof(t, c)
+		proof["remember_device"] = true
+		device := answer(t, c, proof).Want(t, 200).Object(t)["device_token"]
+		var in apptest.Session
+		a.On("").Post(t, "/auth/login", map[string]any{"email": q.Email, "password": q.Password, "device_token": device}).Want(t, 200).Into(t, &in)
+		me := a.On("").As(in.AccessToken)
+		me.Post(t, "/auth/two-factor/recovery-codes", nil).Want(t, 403, "auth.step_up_required")
+		ceremony, options := begin(t, me, "/auth/passkeys/confirm/options")
+		me.Post(t, "/auth/passkeys/confirm", k.used(t, ceremony, options)).Want(t, 200)
+		me.Post(t, "/auth/two-factor/recovery-codes", nil).Want(t, 200)
+		if amr := amrOf(t, a, refreshed(t, a.On(""), in.RefreshToken).AccessToken); amr != `["pwd","hwk","mfa"]` {
+			t.Errorf("amr %s", amr)
+		}
+	})
 }

@@ -17,6 +17,16 @@ func joined(t *testing.T, a *apptest.App, p *apptest.Person, in *apptest.Member)
 	exec(t, a, "insert into central.memberships (tenant_id, user_id, role, status) values ($1, $2, 'member', 'active')", in.TenantID, p.ID)
 }
 
+// inSchema makes somebody a member in the tenant's own schema too, so that they may read there.
+func inSchema(t *testing.T, a *apptest.App, p *apptest.Person, in *apptest.Member) {
+	t.Helper()
+	var schema string
+	if err := connect(t, a).QueryRow(t.Context(), "select schema_name from central.tenants where id = $1", in.TenantID).Scan(&schema); err != nil {
+		t.Fatal(err)
+	}
+	exec(t, a, "insert into "+schema+".members (user_id, role_id, status, created_at, updated_at) select $1, id, 'active', now(), now() from "+schema+".roles where key = 'member'", p.ID)
+}
+
 // soon asks until the answer has this status and code: what is remembered of an account is as of a moment ago.
 func soon(t *testing.T, status int, code string, ask func() *apptest.Response) (r *apptest.Response) {
 	t.Helper()
@@ -80,9 +90,11 @@ func TestAuth14_TenantRequiresASecondFactor(t *testing.T) {
 	t.Parallel()
 	clock := &movable{}
 	a := apptest.New(t, apptest.WithClock(clock.now))
+	b := a.Another(t, apptest.WithClock(clock.now))
 	person, member := a.SignUp(t), a.SignUp(t)
 	owner := person.Onboard(t, "rapi-jahit")
 	joined(t, a, member, owner)
+	inSchema(t, a, member, owner)
 	before := member.Select(t, "rapi-jahit")
 	policy := func(c apptest.Caller, factor, devices bool) *apptest.Response {
 		return c.Put(t, "/auth/sign-in-policy", map[string]any{"two_factor_required": factor, "remembered_devices_forbidden": devices})
@@ -94,7 +106,16 @@ func TestAuth14_TenantRequiresASecondFactor(t *testing.T) {
 	policy(before.Caller, true, false).Want(t, 403, "access.denied")
 	policy(person.Caller, true, false).Want(t, 403, "tenant.context_mismatch")
 	x := enrol(t, person.Caller, clock)
+	there := b.On("rapi-jahit").As(before.Token)
+	for _, c := range []apptest.Caller{before.Caller, there} { // both processes know the member, and let them in
+		c.Get(t, "/master-data/taxonomies").Want(t, 200)
+	}
 	policy(owner.Caller, true, false).Want(t, 200)
+	for _, c := range []apptest.Caller{before.Caller, there} { // a token that is good still, of before the policy
+		soon(t, 403, "auth.two_factor_setup_required", func() *apptest.Response { return c.Get(t, "/master-data/taxonomies") })
+		c.Get(t, "/auth/me").Want(t, 200) // where they can set one up
+	}
+	owner.Get(t, "/master-data/taxonomies").Want(t, 200) // whose token is older than the factor that their session has shown
 
 	selecting := func() *apptest.Response {
 		return member.Post(t, "/auth/select-tenant", map[string]any{"tenant": "rapi-jahit"})
@@ -109,6 +130,9 @@ func TestAuth14_TenantRequiresASecondFactor(t *testing.T) {
 
 	y := enrol(t, member.Caller, clock)
 	soon(t, 200, "", selecting) // without signing in again
+	for _, c := range []apptest.Caller{member.Select(t, "rapi-jahit").Caller, b.On("rapi-jahit").As(member.Select(t, "rapi-jahit").Token)} {
+		soon(t, 200, "", func() *apptest.Response { return c.Get(t, "/master-data/taxonomies") })
+	}
 	s := signedIn(t, a, member, y)
 	m := (&apptest.Person{Caller: a.On("").As(s.AccessToken)})
 	got := m.Post(t, "/auth/select-tenant", map[string]any{"tenant": "rapi-jahit"}).Want(t, 200).Object(t)
@@ -123,8 +147,15 @@ func TestAuth14_TenantRequiresASecondFactor(t *testing.T) {
 		a.On("").Post(t, "/auth/login", by).Want(t, 200).Into(t, &in)
 		selected := a.On("").As(in.AccessToken).Post(t, "/auth/select-tenant", map[string]any{"tenant": "rapi-jahit"}).Want(t, 200).Object(t)
 
+		spared := []apptest.Caller{a.On("rapi-jahit").As(selected["access_token"].(string)), b.On("rapi-jahit").As(selected["access_token"].(string))}
+		for _, c := range spared {
+			c.Get(t, "/master-data/taxonomies").Want(t, 200)
+		}
 		again := person.Select(t, "rapi-jahit")
 		policy(again.Caller, true, true).Want(t, 200)
+		for _, c := range spared {
+			soon(t, 403, "auth.two_factor_required", func() *apptest.Response { return c.Get(t, "/master-data/taxonomies") })
+		}
 		soon(t, 403, "auth.two_factor_required", func() *apptest.Response {
 			return refresh(t, a.On("rapi-jahit"), selected["refresh_token"].(string))
 		})
@@ -226,6 +257,34 @@ func TestAuth15_TurningItOff(t *testing.T) {
 	if !strings.Contains(mails[0].Subject, "aktif") || !strings.Contains(mails[1].Subject, "dilepas") {
 		t.Errorf("%q, %q", mails[0].Subject, mails[1].Subject)
 	}
+}
+
+// A session in other hands can step up for a quarter of an hour after its sign-in. That must not be enough to get past the second factor.
+func TestAuth15_ASessionMakesItselfNoCurrentFactor(t *testing.T) {
+	t.Parallel()
+	clock := &movable{}
+	a := apptest.New(t, apptest.WithClock(clock.now))
+	p := a.SignUp(t)
+	x := enrol(t, p.Caller, clock)
+	me := a.On("").As(signedIn(t, a, p, x).AccessToken)
+	me.Post(t, "/auth/passkeys/register/options", nil).WantField(t, "code")
+	me.Post(t, "/auth/passkeys/register/options", code(x.wrong())).Want(t, 401, "auth.two_factor_invalid")
+	var fresh struct {
+		RecoveryCodes []string `json:"recovery_codes"`
+	}
+	me.Post(t, "/auth/two-factor/recovery-codes", nil).Want(t, 200).Into(t, &fresh)
+	for i, ask := range []func(proof any) *apptest.Response{
+		func(proof any) *apptest.Response { return me.Do(t, "DELETE", "/auth/two-factor", proof) },
+		func(proof any) *apptest.Response { return me.Post(t, "/auth/two-factor", proof) },
+		func(proof any) *apptest.Response { return me.Post(t, "/auth/passkeys/register/options", proof) },
+	} {
+		ask(recoveryCode(fresh.RecoveryCodes[i])).Want(t, 401, "auth.two_factor_invalid")
+	}
+	// They sign in, and are the current factor to that session.
+	var s apptest.Session
+	answer(t, challenged(t, a, p), recoveryCode(fresh.RecoveryCodes[0])).Want(t, 200).Into(t, &s)
+	a.On("").As(s.AccessToken).Do(t, "DELETE", "/auth/two-factor", recoveryCode(fresh.RecoveryCodes[1])).Want(t, 200)
+	me.Get(t, "/auth/me").Want(t, 401)
 }
 
 func TestAuth15_EnrollingAnew(t *testing.T) {

@@ -362,16 +362,35 @@ func TestAuth20_EndsTakeEffectInEveryProcessWithinASecond(t *testing.T) {
 
 func TestAuth20_CheckingATokenReadsNoDatabase(t *testing.T) {
 	t.Parallel()
-	a := apptest.New(t)
+	clock := &movable{}
+	a := apptest.New(t, apptest.WithClock(clock.now), apptest.With(func(c *app.Config) { c.Identity.OperatorsNeedTwoFactor = true }))
 	p := a.SignUp(t)
 	m := p.Onboard(t, "tanpa-baca")
-	for _, c := range []apptest.Caller{p.Caller, m.Caller} {
+	op := a.Operator(t, "owner")
+	x := enrol(t, op.Caller, clock)
+	op.Session = signedIn(t, a, op, x)
+	op.Token = op.AccessToken
+	strict := op.Onboard(t, "dua-langkah")
+	strict.Put(t, "/auth/sign-in-policy", map[string]any{"two_factor_required": true, "remembered_devices_forbidden": true}).Want(t, 200)
+	soon(t, 200, "", func() *apptest.Response { return op.Get(t, "/tenants") })
+	soon(t, 200, "", func() *apptest.Response { return strict.Get(t, "/master-data/taxonomies") })
+	for _, c := range []apptest.Caller{p.Caller, m.Caller, op.Caller, strict.Caller} {
 		c.Get(t, "/auth/me").Want(t, 200)
+	}
+	central, err := a.Identity.Authenticate(t.Context(), op.Token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	member, err := a.Identity.Authenticate(t.Context(), strict.Token)
+	if err != nil {
+		t.Fatal(err)
 	}
 	// What is locked cannot be read: me would wait for it in vain. News of how the account was made may come late and make it read once more.
 	db := connect(t, a)
 	apptest.Until(t, "two seconds without reading", func() bool {
-		p.Get(t, "/auth/me").Want(t, 200)
+		for _, c := range []apptest.Caller{p.Caller, op.Caller} {
+			c.Get(t, "/auth/me").Want(t, 200)
+		}
 		tx, err := db.Begin(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -382,6 +401,10 @@ func TestAuth20_CheckingATokenReadsNoDatabase(t *testing.T) {
 		}
 		for began := time.Now(); time.Since(began) < 2*time.Second; {
 			if p.Get(t, "/auth/me").Status != 200 {
+				return false
+			}
+			// Nor is it asked for what a sign-in has shown, of operators and in tenants that want a second factor.
+			if a.Identity.PlatformPermits(t.Context(), central, "tenants.read") != nil || a.Identity.TenantLetsIn(t.Context(), member) != nil {
 				return false
 			}
 		}
@@ -456,6 +479,32 @@ func TestAuth28_SelectTenantIsOneAnswerAndTwoTabsWork(t *testing.T) {
 	}
 	first.As(second.AccessToken).Get(t, "/auth/me").Want(t, 403, "tenant.context_mismatch")
 	p.Get(t, "/auth/me").Want(t, 200)
+}
+
+// Who has been told that they have no such tenant is told otherwise once it comes back.
+func TestAuth28_ATenantThatComesBackIsThereForItsMembers(t *testing.T) {
+	t.Parallel()
+	a := apptest.New(t)
+	b := a.Another(t)
+	p := a.SignUp(t)
+	m := p.Onboard(t, "kembali-lagi")
+	listed := func(n int) func() bool {
+		return func() bool {
+			for _, x := range []*apptest.App{a, b} {
+				if me := x.On("").As(p.Token).Get(t, "/auth/me").Want(t, 200).Object(t); len(me["tenants"].([]any)) != n {
+					return false
+				}
+			}
+			return true
+		}
+	}
+	apptest.Until(t, "it is listed", listed(1))
+	exec(t, a, "update central.tenants set status = 'archived', status_before = 'active' where id = $1", m.TenantID)
+	apptest.Until(t, "it is gone", listed(0))
+	refresh(t, m.Caller, m.RefreshToken).Want(t, 401, "auth.refresh_invalid")
+	exec(t, a, "update central.tenants set status = 'active', status_before = null where id = $1", m.TenantID)
+	apptest.Until(t, "it is listed again", listed(1))
+	refresh(t, m.Caller, m.RefreshToken).Want(t, 200)
 }
 
 func TestAuth29_ARoleChangeTakesARightAwayFromLiveTokensWithinASecond(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 
 func (s *Service) handleLogout(ctx context.Context, _ *struct{}) (*api.Data[struct{}], error) {
 	p := api.MustPrincipal(ctx)
-	if _, err := s.end(ctx, p.UserID, endedLogout, "id = ?", p.SessionID); err != nil {
+	if _, err := s.end(ctx, p.UserID, endedLogout, nil, "id = ?", p.SessionID); err != nil {
 		return nil, err
 	}
 	s.ended.add(p.SessionID) // also where another process has just ended it
@@ -17,15 +17,9 @@ func (s *Service) handleLogout(ctx context.Context, _ *struct{}) (*api.Data[stru
 
 func (s *Service) handleLogoutAll(ctx context.Context, _ *struct{}) (*api.Data[struct{}], error) {
 	p := api.MustPrincipal(ctx)
-	err := s.DB.Tx(ctx, func(ctx context.Context) error {
-		if err := s.forgetDevices(ctx, p.UserID); err != nil {
-			return err
-		}
-		_, err := s.end(ctx, p.UserID, endedLogout, "true")
-		return err
-	})
-	if err != nil {
-		return nil, wrap(err, "sign out everywhere")
+	forget := func(ctx context.Context) error { return s.forgetDevices(ctx, p.UserID) }
+	if _, err := s.end(ctx, p.UserID, endedLogout, forget, "true"); err != nil {
+		return nil, err
 	}
 	s.ended.add(p.SessionID) // as above
 	return api.Done(), nil

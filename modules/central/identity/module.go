@@ -112,6 +112,7 @@ type Service struct {
 	ended     *endedSessions
 	known     *knownAccounts
 	permitted *otter.Cache[permitted, []string]
+	shown     *otter.Cache[uuid.UUID, shown]
 	access    *accessTokens
 	refresh   refreshTokens
 	links     linkTokens
@@ -162,6 +163,7 @@ func New(d Deps) (*Service, error) {
 		keys:      newKeyring(d.DB, d.Key, d.Clock, c.AccessTTL),
 		refresh:   refreshTokens{mac: d.Key.Authenticator("identity refresh tokens")},
 		permitted: newPermitted(),
+		shown:     newShown(c.AccessTTL),
 		throttle:  throttle{mac: d.Key.Authenticator("identity throttles"), off: c.Throttle == "off"},
 		links:     linkTokens{mac: d.Key.Authenticator("identity mail links")},
 		notMe:     notMeTokens{mac: d.Key.Authenticator("identity not-me links")},
@@ -220,6 +222,8 @@ func (s *Service) Routes(r *api.Router) {
 	api.Delete(r, "/auth/passkeys/{passkey}", s.handleRemovePasskey, "central.auth.passkeys.delete", api.User, api.Both, api.Summary("Remove a passkey"))
 	api.Post(r, "/auth/passkeys/login/options", s.handleLoginPasskeyOptions, "central.auth.passkeys.login.options", api.Public, api.Both, api.Summary("Begin signing in with a passkey"))
 	api.Post(r, "/auth/passkeys/login", s.handleLoginPasskey, "central.auth.passkeys.login", api.Public, api.Both, api.MaxBody(64<<10), api.Summary("Sign in with a passkey"))
+	api.Post(r, "/auth/passkeys/confirm/options", s.handleConfirmPasskeyOptions, "central.auth.passkeys.confirm.options", api.User, api.Both, api.Summary("Begin a confirmation by passkey"))
+	api.Post(r, "/auth/passkeys/confirm", s.handleConfirmPasskey, "central.auth.passkeys.confirm", api.User, api.Both, api.MaxBody(64<<10), api.Summary("Confirm by passkey, for what asks for a recent proof"))
 	api.Post(r, "/auth/not-me", s.handleNotMe, "central.auth.not-me", api.Public, api.Both, api.Summary("Say that something was not you: ends every session and starts a reset"))
 
 	api.Get(r, "/users", s.handleAccounts, "central.users.list", api.Can("users.read"), api.Summary("List accounts"))

@@ -97,21 +97,19 @@ type PasskeyOptions struct {
 	PublicKey map[string]any `json:"public_key" doc:"For navigator.credentials, by way of PublicKeyCredential.parseCreationOptionsFromJSON or parseRequestOptionsFromJSON."`
 }
 
-// handleRegisterPasskeyOptions begins the making of a passkey.
-func (s *Service) handleRegisterPasskeyOptions(ctx context.Context, _ *struct{}) (*api.Data[PasskeyOptions], error) {
+type registerPasskeyOptionsInput struct {
+	Body *Proof `required:"false" doc:"Where a second factor is on already: one of it."`
+}
+
+// handleRegisterPasskeyOptions begins the making of a passkey. A passkey is a way in: who has a second factor must show it first.
+func (s *Service) handleRegisterPasskeyOptions(ctx context.Context, in *registerPasskeyOptionsInput) (*api.Data[PasskeyOptions], error) {
 	p := api.MustPrincipal(ctx)
-	if err := s.requireStepUp(ctx, p); err != nil {
-		return nil, err
+	u, factor, err := s.currentFactor(ctx, p, in.Body)
+	if err != nil {
+		return nil, wrap(err, "begin the registration of a passkey")
 	}
 	rp, err := s.relyingParty("")
 	if err != nil {
-		return nil, err
-	}
-	u, err := s.account(ctx, p.UserID)
-	if err != nil {
-		return nil, err
-	}
-	if err := requireOwner(u); err != nil {
 		return nil, err
 	}
 	h, err := s.holderOf(ctx, u)
@@ -120,6 +118,9 @@ func (s *Service) handleRegisterPasskeyOptions(ctx context.Context, _ *struct{})
 	}
 	if len(h.credentials) >= maxPasskeys {
 		return nil, passkeysTooMany
+	}
+	if err := s.DB.Tx(ctx, func(ctx context.Context) error { return s.useCurrentFactor(ctx, u, factor) }); err != nil {
+		return nil, wrap(err, "begin the registration of a passkey")
 	}
 	options, data, err := rp.BeginRegistration(h, webauthn.WithExclusions(h.descriptors()))
 	if err != nil {
@@ -163,51 +164,42 @@ func (s *Service) handleRegisterPasskey(ctx context.Context, in *registerPasskey
 	if err := s.requireStepUp(ctx, p); err != nil {
 		return nil, err
 	}
-	added, ended, err := s.registerPasskey(ctx, p, in.Body.PasskeyAnswer, in.Body.Name)
+	added, err := s.registerPasskey(ctx, p, in.Body.PasskeyAnswer, in.Body.Name)
 	if err != nil {
 		return nil, wrap(err, "register a passkey")
 	}
-	s.ended.add(ended...)
-	s.AccountChanged(p.UserID)
 	return api.Created(added), nil
 }
 
-func (s *Service) registerPasskey(ctx context.Context, p api.Principal, a PasskeyAnswer, name string) (added AddedPasskey, ended []uuid.UUID, err error) {
+func (s *Service) registerPasskey(ctx context.Context, p api.Principal, a PasskeyAnswer, name string) (added AddedPasskey, err error) {
 	c, ok := s.ceremonies.open(a.Ceremony, s.now())
 	if !ok || c.ceremonyFor != (ceremonyFor{Purpose: ceremonyRegister, UserID: p.UserID, ID: p.SessionID}) {
-		return added, nil, passkeyRefused
+		return added, passkeyRefused
 	}
 	text, err := json.Marshal(a.Credential)
 	if err != nil {
-		return added, nil, passkeyRefused
+		return added, passkeyRefused
 	}
 	parsed, err := protocol.ParseCredentialCreationResponseBytes(text)
 	if err != nil {
-		return added, nil, passkeyRefused.WithCause(err)
+		return added, passkeyRefused.WithCause(err)
 	}
 	rp, err := s.relyingParty(parsed.Response.CollectedClientData.Origin)
 	if err != nil {
-		return added, nil, asRefusal(err, passkeyRefused)
+		return added, asRefusal(err, passkeyRefused)
 	}
 	made, err := rp.CreateCredential(holder{user: user{ID: p.UserID}}, c.Data, parsed)
 	if err != nil {
-		return added, nil, passkeyRefused.WithCause(err)
+		return added, passkeyRefused.WithCause(err)
 	}
 	at := s.now()
 	row := passkey{ID: newID(), UserID: p.UserID, CredentialID: made.ID, Name: deviceName(name, api.ClientFrom(ctx).UserAgent), CreatedAt: at}
 	// What it was attested with is of no use later, and tells which device it was.
 	made.Attestation = webauthn.CredentialAttestation{}
 	if err := s.sealCredential(&row, made); err != nil {
-		return added, nil, err
+		return added, err
 	}
-	err = s.DB.Tx(ctx, func(ctx context.Context) error {
-		u, err := s.lockUser(ctx, &user{ID: p.UserID})
-		if err != nil {
-			return err
-		}
-		if err := requireOwner(u); err != nil {
-			return err
-		}
+	_, err = s.changeFactors(ctx, p, factorChange{event: eventPasskeyAdded, letter: letterPasskeyAdded, do: func(ctx context.Context, u *user) error {
 		if err := s.finishCeremony(ctx, c, passkeyRefused); err != nil {
 			return err
 		}
@@ -224,22 +216,15 @@ func (s *Service) registerPasskey(ctx context.Context, p api.Principal, a Passke
 			}
 			return err
 		}
-		first := u.TwoFactorAt == nil
-		if first {
-			if added.RecoveryCodes, err = s.replaceRecoveryCodes(ctx, u.ID); err != nil {
+		if u.TwoFactorAt == nil {
+			if added.RecoveryCodes, err = s.replaceRecoveryCodes(ctx, u.ID, uuid.Nil); err != nil {
 				return err
 			}
 		}
-		if ended, err = s.addedFactor(ctx, p, u, amrOfPasskey(*made)); err != nil {
-			return err
-		}
-		if err := s.record(ctx, Event{Type: eventPasskeyAdded, Outcome: outcomeSuccess, UserID: u.ID, Identifier: u.Email, SessionID: p.SessionID}); err != nil {
-			return err
-		}
-		return s.notify(ctx, letterPasskeyAdded, u.ID, 0)
-	})
+		return s.gainedFactor(ctx, p, u, amrOfPasskey(*made))
+	}})
 	added.PasskeyView = viewPasskey(row)
-	return added, ended, err
+	return added, err
 }
 
 // handlePasskeys lists the caller's passkeys, of which there are never many.
@@ -258,20 +243,17 @@ func (s *Service) handlePasskeys(ctx context.Context, _ *struct{}) (*api.Page[Pa
 
 type removePasskeyInput struct {
 	Passkey uuid.UUID `path:"passkey"`
+	Body    *Proof    `required:"false" doc:"The current second factor: this passkey, another, or a code."`
 }
 
 // handleRemovePasskey takes a passkey off the caller's account; the last second factor only where none is required.
 func (s *Service) handleRemovePasskey(ctx context.Context, in *removePasskeyInput) (*api.Data[struct{}], error) {
 	p := api.MustPrincipal(ctx)
-	if err := s.requireStepUp(ctx, p); err != nil {
-		return nil, err
+	_, factor, err := s.currentFactor(ctx, p, in.Body)
+	if err != nil {
+		return nil, wrap(err, "remove a passkey")
 	}
-	var ended []uuid.UUID
-	err := s.DB.Tx(ctx, func(ctx context.Context) error {
-		u, err := s.lockUser(ctx, &user{ID: p.UserID})
-		if err != nil {
-			return err
-		}
+	_, err = s.changeFactors(ctx, p, factorChange{event: eventPasskeyRemoved, letter: letterPasskeyRemoved, proof: factor, do: func(ctx context.Context, u *user) error {
 		done := s.DB.Gorm(ctx).Where("id = ? and user_id = ?", in.Passkey, u.ID).Delete(&passkey{})
 		if done.Error != nil {
 			return done.Error
@@ -279,21 +261,10 @@ func (s *Service) handleRemovePasskey(ctx context.Context, in *removePasskeyInpu
 		if done.RowsAffected == 0 {
 			return fault.ResourceNotFound
 		}
-		if err := s.lostFactor(ctx, &u); err != nil {
-			return err
-		}
-		if ended, err = s.changedFactors(ctx, p, u); err != nil {
-			return err
-		}
-		if err := s.record(ctx, Event{Type: eventPasskeyRemoved, Outcome: outcomeSuccess, UserID: u.ID, Identifier: u.Email, SessionID: p.SessionID}); err != nil {
-			return err
-		}
-		return s.notify(ctx, letterPasskeyRemoved, u.ID, 0)
-	})
+		return s.lostFactor(ctx, u)
+	}})
 	if err != nil {
 		return nil, wrap(err, "remove a passkey")
 	}
-	s.ended.add(ended...)
-	s.AccountChanged(p.UserID)
 	return api.Done(), nil
 }

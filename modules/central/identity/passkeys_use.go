@@ -31,6 +31,7 @@ const (
 	ceremonyLogin     = "login"
 	ceremonyChallenge = "challenge"
 	ceremonyProve     = "prove"
+	ceremonyConfirm   = "confirm"
 )
 
 const ceremonyTTL = 5 * time.Minute
@@ -161,8 +162,16 @@ func (s *Service) handlePasskeyProofOptions(ctx context.Context, in *passkeyProo
 		if err != nil {
 			return nil, err
 		}
+		if p.Impersonated() {
+			return nil, api.ImpersonationReadOnly
+		}
 		what = ceremonyFor{Purpose: ceremonyProve, UserID: p.UserID, ID: p.SessionID}
 	}
+	return s.beginUse(ctx, what, protocol.VerificationPreferred)
+}
+
+// beginUse begins the use of a passkey of somebody who is known.
+func (s *Service) beginUse(ctx context.Context, what ceremonyFor, verification protocol.UserVerificationRequirement) (*api.Data[PasskeyOptions], error) {
 	rp, err := s.relyingParty("")
 	if err != nil {
 		return nil, err
@@ -174,11 +183,51 @@ func (s *Service) handlePasskeyProofOptions(ctx context.Context, in *passkeyProo
 	if len(h.credentials) == 0 {
 		return nil, fault.ResourceNotFound
 	}
-	options, data, err := rp.BeginLogin(h)
+	options, data, err := rp.BeginLogin(h, webauthn.WithUserVerification(verification))
 	if err != nil {
 		return nil, fmt.Errorf("begin the use of a passkey: %w", err)
 	}
 	return s.begin(what, options.Response, data)
+}
+
+// handleConfirmPasskeyOptions begins a confirmation by passkey.
+func (s *Service) handleConfirmPasskeyOptions(ctx context.Context, _ *struct{}) (*api.Data[PasskeyOptions], error) {
+	return s.beginUse(ctx, confirming(api.MustPrincipal(ctx)), protocol.VerificationRequired)
+}
+
+func confirming(p api.Principal) ceremonyFor {
+	return ceremonyFor{Purpose: ceremonyConfirm, UserID: p.UserID, ID: p.SessionID}
+}
+
+type confirmPasskeyInput struct {
+	Body PasskeyAnswer
+}
+
+func (s *Service) handleConfirmPasskey(ctx context.Context, in *confirmPasskeyInput) (*api.Data[SteppedUp], error) {
+	if err := s.ConfirmPasskey(ctx, api.MustPrincipal(ctx), in.Body); err != nil {
+		return nil, err
+	}
+	return api.OK(SteppedUp{ExpiresIn: seconds(stepUpFor)}), nil
+}
+
+// ConfirmPasskey is ConfirmPassword for who holds a passkey and was asked for its PIN or fingerprint: it would sign them in too, and not
+// everybody has a password. Whatever is wrong is one answer, auth.passkey_invalid.
+func (s *Service) ConfirmPasskey(ctx context.Context, p api.Principal, a PasskeyAnswer) error {
+	u, err := s.account(ctx, p.UserID)
+	if err != nil {
+		return err
+	}
+	if err := s.admit(ctx, throttleChallenge, u.Email, uuid.Nil); err != nil {
+		return err
+	}
+	factor, err := s.checkPasskey(ctx, u, a, confirming(p))
+	if err == nil {
+		err = s.stepUpBy(ctx, p, u, factor)
+	}
+	if err = s.judged(ctx, u, p.SessionID, err); isFault(err, twoFactorInvalid) {
+		return passkeyInvalid.WithCause(err)
+	}
+	return err
 }
 
 // checkPasskey judges a passkey as u's second factor, asked for by options that were begun for the same thing.

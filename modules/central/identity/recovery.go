@@ -26,7 +26,8 @@ const (
 type recoveryCode struct {
 	ID        uuid.UUID
 	UserID    uuid.UUID
-	MAC       []byte `gorm:"column:mac"`
+	MAC       []byte     `gorm:"column:mac"`
+	SessionID *uuid.UUID // that had it made on the strength of a step-up; nil where the factor it stands in for was proved
 	CreatedAt time.Time
 	UsedAt    *time.Time
 }
@@ -57,8 +58,9 @@ func (s *Service) recoveryMAC(of uuid.UUID, code string) []byte {
 	return s.recovery.Sum(of[:], []byte(plainRecoveryCode(code)))
 }
 
-// replaceRecoveryCodes voids the user's recovery codes and returns new ones, in the transaction ctx carries.
-func (s *Service) replaceRecoveryCodes(ctx context.Context, of uuid.UUID) ([]string, error) {
+// replaceRecoveryCodes voids the user's recovery codes and returns new ones, in the transaction ctx carries. By is the session that wants them
+// without having shown the current factor, else zero.
+func (s *Service) replaceRecoveryCodes(ctx context.Context, of, by uuid.UUID) ([]string, error) {
 	if err := s.DB.Gorm(ctx).Where("user_id = ?", of).Delete(&recoveryCode{}).Error; err != nil {
 		return nil, fmt.Errorf("void the recovery codes of %s: %w", of, err)
 	}
@@ -66,6 +68,9 @@ func (s *Service) replaceRecoveryCodes(ctx context.Context, of uuid.UUID) ([]str
 	for i := range codes {
 		codes[i] = newRecoveryCode()
 		rows[i] = recoveryCode{ID: newID(), UserID: of, MAC: s.recoveryMAC(of, codes[i]), CreatedAt: s.now()}
+		if by != uuid.Nil {
+			rows[i].SessionID = &by
+		}
 	}
 	if err := s.DB.Gorm(ctx).Create(&rows).Error; err != nil {
 		return nil, fmt.Errorf("keep the recovery codes of %s: %w", of, err)
@@ -73,10 +78,11 @@ func (s *Service) replaceRecoveryCodes(ctx context.Context, of uuid.UUID) ([]str
 	return codes, nil
 }
 
-// checkRecoveryCode judges a recovery code. Using it tells its owner.
-func (s *Service) checkRecoveryCode(ctx context.Context, of uuid.UUID, code string) (provenFactor, error) {
+// checkRecoveryCode judges a recovery code. Using it tells its owner. To the session that had it made it is no current factor: a session in
+// other hands would make its own.
+func (s *Service) checkRecoveryCode(ctx context.Context, of uuid.UUID, code string, on ceremonyFor) (provenFactor, error) {
 	var row recoveryCode
-	err := s.DB.Gorm(ctx).Where("user_id = ? and mac = ? and used_at is null", of, s.recoveryMAC(of, code)).Take(&row).Error
+	err := s.DB.Gorm(ctx).Where("user_id = ? and mac = ? and used_at is null and session_id is distinct from ?", of, s.recoveryMAC(of, code), on.ID).Take(&row).Error
 	if errors.Is(err, gorm.ErrRecordNotFound) {
 		return provenFactor{}, twoFactorInvalid
 	}
@@ -130,7 +136,7 @@ func (s *Service) handleRecoveryCodes(ctx context.Context, _ *struct{}) (*api.Da
 		if u.TwoFactorAt == nil {
 			return twoFactorOff
 		}
-		if codes, err = s.replaceRecoveryCodes(ctx, u.ID); err != nil {
+		if codes, err = s.replaceRecoveryCodes(ctx, u.ID, p.SessionID); err != nil {
 			return err
 		}
 		if err := s.record(ctx, Event{Type: eventRecoveryCodesNew, Outcome: outcomeSuccess, UserID: u.ID, SessionID: p.SessionID}); err != nil {

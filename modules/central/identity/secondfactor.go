@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"garment.id/homecore/platform/api"
+	"garment.id/homecore/platform/fault"
 )
 
 // What a challenge can be answered with.
@@ -66,7 +68,7 @@ func (s *Service) checkFactor(ctx context.Context, u user, p Proof, on ceremonyF
 	case p.Code != "":
 		return s.checkTOTP(ctx, u.ID, p.Code)
 	case p.RecoveryCode != "":
-		return s.checkRecoveryCode(ctx, u.ID, p.RecoveryCode)
+		return s.checkRecoveryCode(ctx, u.ID, p.RecoveryCode, on)
 	default:
 		return s.checkPasskey(ctx, u, *p.Passkey, on)
 	}
@@ -162,7 +164,12 @@ func (s *Service) stepUpWith(ctx context.Context, p api.Principal, u user, proof
 	if err != nil {
 		return wrap(err, "step up")
 	}
-	return s.DB.Tx(ctx, func(ctx context.Context) error {
+	return s.stepUpBy(ctx, p, u, factor)
+}
+
+// stepUpBy uses a factor that was judged good as the fresh proof of who the caller is.
+func (s *Service) stepUpBy(ctx context.Context, p api.Principal, u user, factor provenFactor) error {
+	err := s.DB.Tx(ctx, func(ctx context.Context) error {
 		if _, err := s.lockUser(ctx, &u); err != nil {
 			return err
 		}
@@ -174,13 +181,19 @@ func (s *Service) stepUpWith(ctx context.Context, p api.Principal, u user, proof
 		}
 		return s.stepUp(ctx, p)
 	})
+	s.shown.Invalidate(p.SessionID)
+	return wrap(err, "step up")
 }
 
-// countFactor notes on a session, in the transaction ctx carries, that a second factor was proved in it.
+// countFactor notes on a session, in the transaction ctx carries, that a second factor was proved in it; fault.Unauthorized where it has
+// ended meanwhile.
 func (s *Service) countFactor(ctx context.Context, sessionID uuid.UUID, amr string) error {
 	in, live, err := s.lockSession(ctx, sessionID)
-	if err != nil || !live {
+	if err != nil {
 		return err
+	}
+	if !live {
+		return fault.Unauthorized
 	}
 	if err := s.DB.Gorm(ctx).Model(&in).Select("amr", "device_id").Updates(session{AMR: addAMR(in.AMR, amr, amrMultiple)}).Error; err != nil {
 		return fmt.Errorf("note the second factor on session %s: %w", sessionID, err)
@@ -188,40 +201,98 @@ func (s *Service) countFactor(ctx context.Context, sessionID uuid.UUID, amr stri
 	return nil
 }
 
-// letIn returns the fault that keeps u out of a tenant whose policy the session does not meet: who has no second factor must set
-// one up, and where no remembered device may stand in for it, who came by one must sign in with it.
-func (m Membership) letIn(u user, in session) error {
-	switch {
-	case m.TwoFactorRequired && u.TwoFactorAt == nil:
-		return twoFactorSetupRequired
-	case m.RememberedDevicesForbidden && in.DeviceID != nil, m.TwoFactorRequired && in.DeviceID == nil && !in.multiple():
-		return twoFactorRequired
-	default:
-		return nil
-	}
+// factorChange is a change of an account's second factors.
+type factorChange struct {
+	event  string
+	letter string
+	proof  provenFactor // the current factor, to be used up; none where the account had none, or it was used up before
+	// do makes the change, in the transaction that holds the account's row and its session's.
+	do func(ctx context.Context, u *user) error
 }
 
-// addedFactor does, in the transaction ctx carries and under the lock of u's row, what every new second factor brings: the account
-// has one, sessions that were opened without it and devices that were spared it end, and the session it was proved in counts as two factors.
-// It returns the ids of the sessions that ended.
-func (s *Service) addedFactor(ctx context.Context, p api.Principal, u user, amr string) ([]uuid.UUID, error) {
+// changeFactors makes a change. What was opened under the factors of before ends, except for the caller's session; it is recorded, and the
+// owner is told.
+func (s *Service) changeFactors(ctx context.Context, p api.Principal, c factorChange) (user, error) {
+	var (
+		u     user
+		ended []uuid.UUID
+	)
+	err := s.DB.Tx(ctx, func(ctx context.Context) (err error) {
+		if u, err = s.lockUser(ctx, &user{ID: p.UserID}); err != nil {
+			return err
+		}
+		if err := requireOwner(u); err != nil {
+			return err
+		}
+		// The session that asks may have been ended meanwhile, by the owner who throws somebody out.
+		if _, live, err := s.lockSession(ctx, p.SessionID); err != nil || !live {
+			return cmp.Or(err, unlessLive(live))
+		}
+		if c.proof.use != nil {
+			if err := c.proof.use(ctx); err != nil {
+				return err
+			}
+		}
+		if err := c.do(ctx, &u); err != nil {
+			return err
+		}
+		if err := s.forgetDevices(ctx, u.ID); err != nil {
+			return err
+		}
+		if ended, err = s.endSessions(ctx, u.ID, endedSecondFactor, "id <> ?", p.SessionID); err != nil {
+			return err
+		}
+		if err := s.record(ctx, Event{Type: c.event, Outcome: outcomeSuccess, UserID: u.ID, Identifier: u.Email, SessionID: p.SessionID, AMR: c.proof.amr}); err != nil {
+			return err
+		}
+		return s.notify(ctx, c.letter, u.ID, 0)
+	})
+	if err != nil {
+		return user{}, err
+	}
+	s.ended.add(ended...)
+	s.AccountChanged(p.UserID)
+	s.shown.Invalidate(p.SessionID)
+	return u, nil
+}
+
+// gainedFactor notes, for factorChange.do, that the caller has set up a factor and proved it.
+func (s *Service) gainedFactor(ctx context.Context, p api.Principal, u *user, amr string) error {
 	if u.TwoFactorAt == nil {
-		if err := s.setTwoFactorAt(ctx, u.ID, new(s.now())); err != nil {
-			return nil, err
+		u.TwoFactorAt = new(s.now())
+		if err := s.setTwoFactorAt(ctx, u.ID, u.TwoFactorAt); err != nil {
+			return err
 		}
 	}
-	if err := s.countFactor(ctx, p.SessionID, amr); err != nil {
-		return nil, err
-	}
-	return s.changedFactors(ctx, p, u)
+	return s.countFactor(ctx, p.SessionID, amr)
 }
 
-// changedFactors ends what was opened under the factors of before, except for the caller's session.
-func (s *Service) changedFactors(ctx context.Context, p api.Principal, u user) ([]uuid.UUID, error) {
-	if err := s.forgetDevices(ctx, u.ID); err != nil {
-		return nil, err
+// lostFactor looks, for factorChange.do, whether u has a second factor left; the last one goes only where none is required, and takes the
+// recovery codes along.
+func (s *Service) lostFactor(ctx context.Context, u *user) error {
+	methods, err := s.secondFactors(ctx, *u)
+	if err != nil {
+		return err
 	}
-	return s.endSessions(ctx, u.ID, endedSecondFactor, "id <> ?", p.SessionID)
+	for _, m := range methods {
+		if m != methodRecovery {
+			return nil
+		}
+	}
+	required, err := s.secondFactorRequired(ctx, *u)
+	if err != nil {
+		return err
+	}
+	if required {
+		return twoFactorMandatory
+	}
+	for _, leftover := range []any{&recoveryCode{}, &enrolment{}} {
+		if err := s.DB.Gorm(ctx).Where("user_id = ?", u.ID).Delete(leftover).Error; err != nil {
+			return fmt.Errorf("clear the second factors of %s: %w", u.ID, err)
+		}
+	}
+	u.TwoFactorAt = nil
+	return s.setTwoFactorAt(ctx, u.ID, nil)
 }
 
 func (s *Service) setTwoFactorAt(ctx context.Context, of uuid.UUID, at *time.Time) error {
@@ -236,30 +307,4 @@ func (s *Service) viewAccount(u user, all []Membership) User {
 	view := viewUser(u)
 	view.TwoFactor.Required = s.twoFactorAsked(u, all)
 	return view
-}
-
-// requireTwoFactor returns the faults auth.two_factor_setup_required, where the caller has no second factor, and
-// auth.two_factor_required, where the session was opened without it. It asks the session's row: the token may be older than the factor.
-func (s *Service) requireTwoFactor(ctx context.Context, p api.Principal) error {
-	var found struct {
-		TwoFactorAt *time.Time
-		AMR         string
-	}
-	err := s.DB.Gorm(ctx).Raw("select u.two_factor_at, s.amr from sessions s join users u on u.id = s.user_id where s.id = ? and s.user_id = ?",
-		p.SessionID, p.UserID).Scan(&found).Error
-	switch {
-	case err != nil:
-		return fmt.Errorf("ask session %s for its second factor: %w", p.SessionID, err)
-	case found.TwoFactorAt == nil:
-		return twoFactorSetupRequired
-	case !(session{AMR: found.AMR}).multiple():
-		return twoFactorRequired
-	default:
-		return nil
-	}
-}
-
-// RequireTwoFactor returns a fault unless the caller has a second factor, and proved it when signing in: who asks it of others has one.
-func (s *Service) RequireTwoFactor(ctx context.Context, p api.Principal) error {
-	return s.requireTwoFactor(ctx, p)
 }

@@ -90,18 +90,30 @@ func (s *Service) endSessions(ctx context.Context, userID uuid.UUID, why string,
 	return ids, nil
 }
 
-// end revokes sessions outside a transaction, at once for this process and within a second for the others.
-func (s *Service) end(ctx context.Context, userID uuid.UUID, why string, where string, args ...any) (int, error) {
-	ids, err := s.endSessions(ctx, userID, why, where, args...)
+// end revokes sessions, at once for this process and within a second for the others. Also does what belongs to it, in the same transaction;
+// nil: nothing.
+func (s *Service) end(ctx context.Context, userID uuid.UUID, why string, also func(ctx context.Context) error, where string, args ...any) (int, error) {
+	var ids []uuid.UUID
+	err := s.DB.Tx(ctx, func(ctx context.Context) (err error) {
+		if also != nil {
+			if err := also(ctx); err != nil {
+				return err
+			}
+		}
+		if ids, err = s.endSessions(ctx, userID, why, where, args...); err != nil {
+			return err
+		}
+		for _, id := range ids {
+			if err := s.record(ctx, Event{Type: eventSessionEnded, Outcome: outcomeSuccess, Reason: why, UserID: userID, SessionID: id}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	if err != nil {
-		return 0, err
+		return 0, wrap(err, "end sessions")
 	}
 	s.ended.add(ids...)
-	for _, id := range ids {
-		if err := s.record(ctx, Event{Type: eventSessionEnded, Outcome: outcomeSuccess, Reason: why, UserID: userID, SessionID: id}); err != nil {
-			return len(ids), err
-		}
-	}
 	return len(ids), nil
 }
 

@@ -111,7 +111,7 @@ type endSessionInput struct {
 
 // handleEndSession ends one session of the caller's. Another's is not there, as far as the caller can tell.
 func (s *Service) handleEndSession(ctx context.Context, in *endSessionInput) (*api.Data[struct{}], error) {
-	n, err := s.end(ctx, api.MustPrincipal(ctx).UserID, endedByUser, "id = ?", in.Session)
+	n, err := s.end(ctx, api.MustPrincipal(ctx).UserID, endedByUser, nil, "id = ?", in.Session)
 	if err != nil {
 		return nil, err
 	}

@@ -42,28 +42,15 @@ type Enrolment struct {
 // handleStartTwoFactor makes a secret for an authenticator app. Nothing changes until a code of it is confirmed.
 func (s *Service) handleStartTwoFactor(ctx context.Context, in *startTwoFactorInput) (*api.Data[Enrolment], error) {
 	p := api.MustPrincipal(ctx)
-	var proof Proof
-	if in.Body != nil {
-		proof = *in.Body
-	}
-	u, factor, err := s.currentFactor(ctx, p, proof)
+	u, factor, err := s.currentFactor(ctx, p, in.Body)
 	if err != nil {
 		return nil, wrap(err, "start an enrolment")
 	}
 	secret, at := crypto.Bytes(totpSecretBytes), s.now()
 	row := enrolment{UserID: u.ID, SessionID: p.SessionID, Secret: s.totpSecrets.Seal(secret, u.ID[:]), CreatedAt: at, ExpiresAt: at.Add(enrolmentTTL)}
 	err = s.DB.Tx(ctx, func(ctx context.Context) error {
-		now, err := s.lockUser(ctx, &u)
-		if err != nil {
+		if err := s.useCurrentFactor(ctx, u, factor); err != nil {
 			return err
-		}
-		if !sameTime(now.TwoFactorAt, u.TwoFactorAt) {
-			return twoFactorInvalid
-		}
-		if factor.use != nil {
-			if err := factor.use(ctx); err != nil {
-				return err
-			}
 		}
 		return s.DB.Gorm(ctx).Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "user_id"}}, UpdateAll: true}).Create(&row).Error
 	})
@@ -82,7 +69,7 @@ func (s *Service) handleStartTwoFactor(ctx context.Context, in *startTwoFactorIn
 }
 
 // currentFactor asks for a step-up and, of an account that has a second factor, for that too: it is judged, to be used by the caller.
-func (s *Service) currentFactor(ctx context.Context, p api.Principal, proof Proof) (user, provenFactor, error) {
+func (s *Service) currentFactor(ctx context.Context, p api.Principal, proof *Proof) (user, provenFactor, error) {
 	if err := s.requireStepUp(ctx, p); err != nil {
 		return user{}, provenFactor{}, err
 	}
@@ -96,8 +83,26 @@ func (s *Service) currentFactor(ctx context.Context, p api.Principal, proof Proo
 	if u.TwoFactorAt == nil {
 		return u, provenFactor{}, nil
 	}
-	factor, err := s.proveFactor(ctx, p, u, proof)
+	if proof == nil {
+		return user{}, provenFactor{}, factorMissing
+	}
+	factor, err := s.proveFactor(ctx, p, u, *proof)
 	return u, factor, err
+}
+
+// useCurrentFactor uses up what currentFactor has judged, in the transaction ctx carries.
+func (s *Service) useCurrentFactor(ctx context.Context, u user, factor provenFactor) error {
+	now, err := s.lockUser(ctx, &u)
+	if err != nil {
+		return err
+	}
+	if !sameTime(now.TwoFactorAt, u.TwoFactorAt) {
+		return twoFactorInvalid
+	}
+	if factor.use == nil {
+		return nil
+	}
+	return factor.use(ctx)
 }
 
 type confirmTwoFactorInput struct {
@@ -112,25 +117,9 @@ func (s *Service) handleConfirmTwoFactor(ctx context.Context, in *confirmTwoFact
 	if err := s.requireStepUp(ctx, p); err != nil {
 		return nil, err
 	}
-	codes, ended, err := s.confirmTwoFactor(ctx, p, in.Body.Code)
-	if err != nil {
-		return nil, wrap(err, "confirm an enrolment")
-	}
-	s.ended.add(ended...)
-	s.AccountChanged(p.UserID)
-	return api.OK(RecoveryCodes{RecoveryCodes: codes}), nil
-}
-
-func (s *Service) confirmTwoFactor(ctx context.Context, p api.Principal, code string) (codes []string, ended []uuid.UUID, err error) {
-	err = s.DB.Tx(ctx, func(ctx context.Context) error {
-		u, err := s.lockUser(ctx, &user{ID: p.UserID})
-		if err != nil {
-			return err
-		}
-		if err := requireOwner(u); err != nil {
-			return err
-		}
-		row, step, err := s.provedEnrolment(ctx, p, code)
+	var codes []string
+	_, err := s.changeFactors(ctx, p, factorChange{event: eventTwoFactorEnabled, letter: letterTwoFactorOn, do: func(ctx context.Context, u *user) error {
+		row, step, err := s.provedEnrolment(ctx, p, in.Body.Code)
 		if err != nil {
 			return err
 		}
@@ -143,18 +132,15 @@ func (s *Service) confirmTwoFactor(ctx context.Context, p api.Principal, code st
 		if err := s.DB.Gorm(ctx).Where("user_id = ?", u.ID).Delete(&enrolment{}).Error; err != nil {
 			return err
 		}
-		if codes, err = s.replaceRecoveryCodes(ctx, u.ID); err != nil {
+		if codes, err = s.replaceRecoveryCodes(ctx, u.ID, uuid.Nil); err != nil {
 			return err
 		}
-		if ended, err = s.addedFactor(ctx, p, u, "otp"); err != nil {
-			return err
-		}
-		if err := s.record(ctx, Event{Type: eventTwoFactorEnabled, Outcome: outcomeSuccess, UserID: u.ID, Identifier: u.Email, SessionID: p.SessionID, AMR: "otp"}); err != nil {
-			return err
-		}
-		return s.notify(ctx, letterTwoFactorOn, u.ID, 0)
-	})
-	return codes, ended, err
+		return s.gainedFactor(ctx, p, u, "otp")
+	}})
+	if err != nil {
+		return nil, wrap(err, "confirm an enrolment")
+	}
+	return api.OK(RecoveryCodes{RecoveryCodes: codes}), nil
 }
 
 // provedEnrolment returns the enrolment that the caller's session has begun, and the step of the code that proves it.
@@ -185,25 +171,14 @@ type stopTwoFactorInput struct {
 // handleStopTwoFactor takes the authenticator app off the account, and the recovery codes where no passkey is left that they stand in for.
 func (s *Service) handleStopTwoFactor(ctx context.Context, in *stopTwoFactorInput) (*api.Data[TwoFactor], error) {
 	p := api.MustPrincipal(ctx)
-	var proof Proof
-	if in.Body != nil {
-		proof = *in.Body
-	}
-	u, factor, err := s.currentFactor(ctx, p, proof)
+	u, factor, err := s.currentFactor(ctx, p, in.Body)
 	if err != nil {
 		return nil, wrap(err, "turn two-factor off")
 	}
 	if u.TwoFactorAt == nil {
 		return nil, twoFactorOff
 	}
-	var ended []uuid.UUID
-	err = s.DB.Tx(ctx, func(ctx context.Context) error {
-		if u, err = s.lockUser(ctx, &u); err != nil {
-			return err
-		}
-		if err := factor.use(ctx); err != nil {
-			return err
-		}
+	u, err = s.changeFactors(ctx, p, factorChange{event: eventTwoFactorDisabled, letter: letterTwoFactorOff, proof: factor, do: func(ctx context.Context, u *user) error {
 		done := s.DB.Gorm(ctx).Where("user_id = ?", u.ID).Delete(&totpFactor{})
 		if done.Error != nil {
 			return done.Error
@@ -211,53 +186,14 @@ func (s *Service) handleStopTwoFactor(ctx context.Context, in *stopTwoFactorInpu
 		if done.RowsAffected == 0 {
 			return twoFactorOff // only passkeys, which are taken off one by one
 		}
-		if err := s.lostFactor(ctx, &u); err != nil {
-			return err
-		}
-		if ended, err = s.changedFactors(ctx, p, u); err != nil {
-			return err
-		}
-		if err := s.record(ctx, Event{Type: eventTwoFactorDisabled, Outcome: outcomeSuccess, UserID: u.ID, Identifier: u.Email, SessionID: p.SessionID}); err != nil {
-			return err
-		}
-		return s.notify(ctx, letterTwoFactorOff, u.ID, 0)
-	})
+		return s.lostFactor(ctx, u)
+	}})
 	if err != nil {
 		return nil, wrap(err, "turn two-factor off")
 	}
-	s.ended.add(ended...)
-	s.AccountChanged(p.UserID)
 	required, err := s.secondFactorRequired(ctx, u)
 	if err != nil {
 		return nil, err
 	}
 	return api.OK(TwoFactor{Enabled: u.TwoFactorAt != nil, Required: required}), nil
-}
-
-// lostFactor looks, in the transaction ctx carries, whether u has a second factor left; the last one goes only where none is required,
-// and takes the recovery codes along.
-func (s *Service) lostFactor(ctx context.Context, u *user) error {
-	methods, err := s.secondFactors(ctx, *u)
-	if err != nil {
-		return err
-	}
-	for _, m := range methods {
-		if m != methodRecovery {
-			return nil
-		}
-	}
-	required, err := s.secondFactorRequired(ctx, *u)
-	if err != nil {
-		return err
-	}
-	if required {
-		return twoFactorMandatory
-	}
-	for _, leftover := range []any{&recoveryCode{}, &enrolment{}} {
-		if err := s.DB.Gorm(ctx).Where("user_id = ?", u.ID).Delete(leftover).Error; err != nil {
-			return fmt.Errorf("clear the second factors of %s: %w", u.ID, err)
-		}
-	}
-	u.TwoFactorAt = nil
-	return s.setTwoFactorAt(ctx, u.ID, nil)
 }

@@ -11,7 +11,7 @@ import (
 
 // SignInPolicy is what a tenant asks of its members' sign-ins.
 type SignInPolicy struct {
-	TwoFactorRequired          bool `json:"two_factor_required" doc:"Members need a second factor: without one no token for this tenant is issued or renewed."`
+	TwoFactorRequired          bool `json:"two_factor_required" doc:"Members need a second factor: without one no token for this tenant is issued, renewed or good."`
 	RememberedDevicesForbidden bool `json:"remembered_devices_forbidden" doc:"Members are asked for their second factor at every sign-in."`
 }
 
@@ -45,8 +45,8 @@ func (s *Service) handleUpdatePolicy(ctx context.Context, in *policyInput) (*api
 }
 
 // SetSignInPolicy sets the policy of the tenant that p is in. Who asks others for a second factor has one and came by it, so that a
-// tenant does not lock itself out. Tokens that were issued before live on for their ten minutes. Otherwise it returns identity's fault auth.two_factor_setup_required or
-// auth.two_factor_required. Access tokens of before live on for their ten minutes; they are not renewed.
+// tenant does not lock itself out; otherwise it returns identity's fault auth.two_factor_setup_required or auth.two_factor_required. Members'
+// tokens of before are held to it within a second.
 func (s *Service) SetSignInPolicy(ctx context.Context, p api.Principal, policy SignInPolicy) error {
 	if policy.TwoFactorRequired || policy.RememberedDevicesForbidden {
 		if err := s.RequireTwoFactor(ctx, p); err != nil {

@@ -164,10 +164,14 @@ func New(t testing.TB, options ...Option) *App {
 }
 
 // Another starts one more process on the same database, as it were: it shares nothing with the first but Postgres.
-func (a *App) Another(t testing.TB) *App {
+func (a *App) Another(t testing.TB, options ...Option) *App {
 	t.Helper()
 	b := &App{OwnerURL: a.OwnerURL, SuperURL: a.SuperURL, Installation: a.Installation}
-	b.start(t, a.Config, app.Options{Version: "test", Log: slog.New(slog.DiscardHandler), Development: true})
+	c, o := a.Config, app.Options{Version: "test", Log: slog.New(slog.DiscardHandler), Development: true}
+	for _, option := range options {
+		option(&c, &o)
+	}
+	b.start(t, c, o)
 	return b
 }
 
