@@ -178,7 +178,7 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, f *fle
 
 	// Modules of schema central.
 	a.Activity, err = activity.New(activity.Deps{
-		Config: c.Activity, DB: a.central, Queue: queue, Key: c.Secret, Slugs: directory.Slugs, Members: directory.Members,
+		Config: c.Activity, DB: a.central, Queue: queue, Key: c.Secret, Slugs: directory.Slugs, Members: directory.Members, MemberIDs: directory.MemberIDs,
 		People: func(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]activity.Person, error) {
 			found, err := a.Identity.People(ctx, ids)
 			out := make(map[uuid.UUID]activity.Person, len(found))

@@ -359,4 +359,29 @@ func TestAuth31_Lists(t *testing.T) {
 			t.Errorf("the two differ: %+v", rows)
 		}
 	})
+	t.Run("nor from who looks suspicious there, or may register there", func(t *testing.T) {
+		owner := p.Select(t, "rapi-jahit")
+		tenant := a.On("rapi-jahit")
+		for i := range 21 {
+			tenant.Post(t, "/auth/login", map[string]any{"email": fmt.Sprintf("tebakan%d@example.com", i), "password": "bukan kata sandinya"}, "X-Forwarded-For", nowhere).Want(t, 401)
+		}
+		tenant.Post(t, "/auth/login", map[string]any{"email": q.Email, "password": "bukan kata sandinya"}, "X-Forwarded-For", nowhere).Want(t, 401)
+		for _, row := range list(t, owner.Caller, "/auth/activities/tenant?limit=100&filter[type]=login_failed&filter[ip]="+nowhere) {
+			if row.Score != 0 || len(row.Reasons) != 0 || row.Reason != "" {
+				t.Errorf("shows %+v", row)
+			}
+		}
+		for _, email := range []string{q.Email, "belum-ada@example.com"} {
+			tenant.Post(t, "/auth/register", map[string]any{"name": "Siapa", "email": email, "password": "kata sandi yang panjang"}).Want(t, 202)
+		}
+		if rows := list(t, owner.Caller, "/auth/activities/tenant?filter[type]=registered"); len(rows) != 0 {
+			t.Errorf("shows who had no account: %+v", rows)
+		}
+		if rows := list(t, owner.Caller, "/auth/activities/tenant?filter[user]="+q.ID.String()); len(rows) != 0 {
+			t.Errorf("shows what somebody did who is none of its people: %+v", rows)
+		}
+		if rows := list(t, owner.Caller, "/auth/activities/tenant?filter[user]="+p.ID.String()); len(rows) == 0 {
+			t.Error("hides its own people")
+		}
+	})
 }

@@ -199,6 +199,33 @@ func TestAuth32_CredentialStuffing(t *testing.T) {
 	}
 }
 
+// Who knows the threshold pads the tries that count with failures that name nobody.
+func TestAuth32_CredentialStuffingIsSeenThroughPadding(t *testing.T) {
+	t.Parallel()
+	a, _ := start(t, unthrottled)
+	p := person(t, a, bandung, firefox)
+	for i := range 20 {
+		a.On("").Post(t, "/auth/login", map[string]any{"email": fmt.Sprintf("korban%d@example.com", i), "password": "kata sandi yang sama"}, "X-Forwarded-For", london).Want(t, 401)
+	}
+	exec(t, a, `insert into central.security_activities (id, at, type, outcome, reason, ip, network)
+		select gen_random_uuid(), now(), 'login_failed', 'failure', 'google_invalid', $1, $1 from generate_series(1, 600)`, london)
+	signIn(t, a, p, p.Password, london, firefox).Want(t, 200)
+	fired(t, last(t, p, "login"), "credential_stuffing", true)
+}
+
+// An account that slept for longer than the log remembers has slept for longer than thirty days.
+func TestAuth32_DormantBeyondTheLog(t *testing.T) {
+	t.Parallel()
+	a, clock := start(t)
+	p := person(t, a, bandung, firefox)
+	clock.forward(31 * 24 * time.Hour)
+	exec(t, a, "delete from central.security_activities where user_id = $1", p.ID)
+	signIn(t, a, p, p.Password, bandung, firefox).Want(t, 200)
+	fired(t, last(t, p, "login"), "dormant_account", true)
+	signIn(t, a, p, p.Password, bandung, firefox).Want(t, 200)
+	fired(t, last(t, p, "login"), "dormant_account", false)
+}
+
 func TestAuth32_DormantAccount(t *testing.T) {
 	t.Parallel()
 	a, clock := start(t)

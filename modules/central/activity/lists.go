@@ -97,7 +97,14 @@ func (s *Service) readsAll(ctx context.Context, p api.Principal) (bool, error) {
 
 func (s *Service) handleTenant(ctx context.Context, in *listInput) (*api.Page[Activity], error) {
 	tenantID := api.MustPrincipal(ctx).TenantID
-	return s.list(ctx, in, newest, s.DB.Gorm(ctx).Where("tenant_id = ?", tenantID), tenantID)
+	members := s.MemberIDs(ctx, tenantID)
+	// Strangers who use the tenant's pages are not the tenant's affair: that one could register there would tell that they had no account.
+	// Failed sign-ins are, and look the same whoever was meant.
+	q := s.DB.Gorm(ctx).Where("tenant_id = ? and (user_id is null or type = ? or user_id in (?))", tenantID, typeLoginFailed, members)
+	if in.User != uuid.Nil {
+		q = q.Where("user_id in (?)", members)
+	}
+	return s.list(ctx, in, newest, q, tenantID)
 }
 
 func (s *Service) list(ctx context.Context, in *listInput, sort string, q *gorm.DB, tenantID uuid.UUID) (*api.Page[Activity], error) {
@@ -196,8 +203,8 @@ func (s *Service) show(ctx context.Context, rows []row, tenantID uuid.UUID) ([]A
 			case known:
 				v.User = &UserView{ID: p.ID, Name: p.Name, Email: p.Email}
 			}
-		} else if tenantID != uuid.Nil {
-			v.Reason = ""
+		} else if tenantID != uuid.Nil && r.ActorID == nil {
+			v.Reason, v.Score, v.Reasons = "", 0, []string{}
 		}
 		if r.ActorID != nil {
 			if p, known := people[*r.ActorID]; known {

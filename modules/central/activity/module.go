@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/riverqueue/river"
+	"gorm.io/gorm"
 
 	"garment.id/homecore/platform/api"
 	"garment.id/homecore/platform/crypto"
@@ -55,6 +56,8 @@ type Deps struct {
 	Slugs func(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]string, error)
 	// Members returns which of these users belong to the tenant, or did.
 	Members func(ctx context.Context, tenantID uuid.UUID, users []uuid.UUID) (map[uuid.UUID]bool, error)
+	// MemberIDs is the query for the ids of the users who have a place in the tenant, whatever its state.
+	MemberIDs func(ctx context.Context, tenantID uuid.UUID) *gorm.DB
 	// Permits returns nil if p holds a permission of the platform.
 	Permits func(ctx context.Context, p api.Principal, permission string) error
 	// Warn mails the owner of an account. It may be called again for a warning that it could not send.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/mileusna/useragent"
@@ -32,7 +33,7 @@ func (s *Service) Record(ctx context.Context, e Event) error {
 		"user": orNull(e.UserID), "actor": orNull(e.ActorID), "tenant": orNull(e.TenantID), "session": orNull(e.SessionID),
 		"device_id": orNull(e.DeviceID), "identifier": s.hashIdentifier(e.Identifier), "amr": e.AMR, "request": api.RequestID(ctx),
 		"ip": address(client.IP), "network": network(client.IP), "agent": client.UserAgent,
-		"device": family(client.UserAgent), "country": at.country, "city": at.city, "lat": at.lat, "lon": at.lon,
+		"born": born(e.UserID), "device": family(client.UserAgent), "country": at.country, "city": at.city, "lat": at.lat, "lon": at.lon,
 	}).Row().Scan(&score, &reasons)
 	if err != nil {
 		return fmt.Errorf("record %s: %w", e.Type, err)
@@ -52,6 +53,25 @@ func (s *Service) hashIdentifier(identifier string) []byte {
 		return nil
 	}
 	return s.identifiers.Sum([]byte(identifier))[:16]
+}
+
+// born returns when an account was made, which its id tells.
+func born(id uuid.UUID) *time.Time {
+	if id.Version() != 7 {
+		return nil
+	}
+	at := time.Unix(id.Time().UnixTime())
+	return &at
+}
+
+// Happened reports whether an event of this type succeeded for a user after a time.
+func (s *Service) Happened(ctx context.Context, userID uuid.UUID, kind string, after time.Time) (happened bool, err error) {
+	err = s.DB.Gorm(ctx).Raw("select exists (select from security_activities where user_id = ? and type = ? and outcome = 'success' and at > ?)",
+		userID, kind, after).Scan(&happened).Error
+	if err != nil {
+		return false, fmt.Errorf("look for %s of %s: %w", kind, userID, err)
+	}
+	return happened, nil
 }
 
 func newID() uuid.UUID { return uuid.Must(uuid.NewV7()) }

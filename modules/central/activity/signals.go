@@ -43,7 +43,7 @@ func signals() []signal {
 		// Twenty accounts tried from one network within an hour: those tries, and whatever succeeds among them. Or the throttle's word.
 		{credentialStuffing, 70, tried, `e.type = 'credential_stuffing' or 20 <= (select count(distinct f.identifier_hash) from (
 			select a.identifier_hash from security_activities a where a.network = e.network and a.type = 'login_failed'
-			and a.at > e.at - interval '1 hour' order by a.at desc limit 500) f)`},
+			and a.identifier_hash is not null and a.at > e.at - interval '1 hour' order by a.at desc limit 500) f)`},
 		// Five wrong passwords within an hour, and then the right one.
 		{successAfterFailures, 50, succeeded, `5 <= (select count(*) from security_activities f
 			where f.user_id = e.user_id and f.outcome = 'failure' and f.type = 'login_failed' and f.at > e.at - interval '1 hour'
@@ -51,8 +51,8 @@ func signals() []signal {
 		// A country the account has not been in for 180 days, where it is known to have been in others.
 		{newCountry, 45, succeeded, `e.country <> '' and exists (select ` + logins + ` and a.country <> '')
 			and not exists (select ` + logins + ` and a.country = e.country and a.at > e.at - interval '180 days')`},
-		// Nobody signed in for thirty days.
-		{dormantAccount, 35, succeeded, `(select max(a.at) < e.at - interval '30 days' ` + logins + `) is true`},
+		// Nobody signed in for thirty days. Of accounts whose last sign-in the log has forgotten, or that had none, their age is known.
+		{dormantAccount, 35, succeeded, `(select coalesce(max(a.at), cast(@born as timestamptz)) < e.at - interval '30 days' ` + logins + `) is true`},
 		// Neither a remembered device that was there before, nor a browser and system that were. The first sign-in of all is no news.
 		{newDevice, 25, succeeded, `exists (select ` + logins + `)
 			and not exists (select ` + logins + ` and (a.device_id = e.device_id or a.device = e.device))`},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -28,6 +29,8 @@ type Event struct {
 // Activity keeps events: every one, in the transaction that ctx carries where there is one.
 type Activity interface {
 	Record(ctx context.Context, e Event) error
+	// Happened reports whether an event of this type succeeded for a user after a time.
+	Happened(ctx context.Context, userID uuid.UUID, kind string, after time.Time) (bool, error)
 }
 
 // What an event's Outcome says.

@@ -135,6 +135,10 @@ func (s *Service) noteGoogle(ctx context.Context, why error) error {
 	if !errors.Is(why, googleRefused) {
 		return why
 	}
+	// Anybody can make a token that is none, as often as they like: rows of the log they get no faster than tries.
+	if err := s.admit(ctx, throttleGoogle, "", uuid.Nil); err != nil {
+		return err
+	}
 	if err := s.record(ctx, Event{Type: eventLoginFailed, Outcome: outcomeFailure, Reason: "google_invalid", AMR: amrFederated}); err != nil {
 		return err
 	}
@@ -234,7 +238,7 @@ func (s *Service) googleUser(ctx context.Context, who person) (u user, ended []u
 		return u, nil, nil // for finish to refuse
 	}
 	// Whoever registered the address may not be its owner, who is here now: nothing of what they left stays.
-	if ended, err = s.reclaim(ctx, &u); err != nil {
+	if ended, err = s.reclaim(ctx, &u, who); err != nil {
 		return user{}, nil, err
 	}
 	u, _, err = s.linkGoogle(ctx, u, who)
@@ -242,18 +246,18 @@ func (s *Service) googleUser(ctx context.Context, who person) (u user, ended []u
 }
 
 const reclaimSQL = `
-update users set password_hash = null, password_set_at = null, password_claimed = false, claim_id = null, two_factor_at = null, google_linked_at = null,
+update users set name = @name, password_hash = null, password_set_at = null, password_claimed = false, claim_id = null, two_factor_at = null, google_linked_at = null,
 	email_verified_at = coalesce(email_verified_at, @now), updated_at = @now
 where id = @id returning *`
 
-// reclaim gives an account to the owner of its address: the password, sessions, factors and links of before are gone.
-func (s *Service) reclaim(ctx context.Context, u *user) ([]uuid.UUID, error) {
+// reclaim gives an account to the owner of its address: the name, password, sessions, factors and links of before are gone.
+func (s *Service) reclaim(ctx context.Context, u *user, who person) ([]uuid.UUID, error) {
 	ended, err := s.evict(ctx, u.ID)
 	if err != nil {
 		return nil, err
 	}
 	var now user
-	if err := s.DB.Gorm(ctx).Raw(reclaimSQL, map[string]any{"id": u.ID, "now": s.now()}).Take(&now).Error; err != nil {
+	if err := s.DB.Gorm(ctx).Raw(reclaimSQL, map[string]any{"id": u.ID, "now": s.now(), "name": googleName(who)}).Take(&now).Error; err != nil {
 		return nil, fmt.Errorf("reclaim account %s: %w", u.ID, err)
 	}
 	*u = now

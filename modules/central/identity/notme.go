@@ -30,7 +30,7 @@ type Warning struct {
 const notMeFor = 7 * 24 * time.Hour
 
 // notMeTokens writes and reads the tokens of the link "this was not me": version, the account, the time of what it is about, and a MAC
-// over these and the account's address. Nothing of it is stored; another address, or a password chosen since, makes it void.
+// over these and the account's address. Nothing of it is stored; another address, or a password set since by a mailed link, makes it void.
 type notMeTokens struct{ mac crypto.Authenticator }
 
 const (
@@ -82,11 +82,20 @@ func (s *Service) openNotMe(ctx context.Context, token string) (u user, done boo
 	if !s.notMe.verify(raw, u) || !s.now().Before(at.Add(notMeFor)) || u.DisabledAt != nil {
 		return user{}, false, linkInvalid
 	}
-	if u.PasswordSetAt != nil && u.PasswordSetAt.After(at) {
-		if u.PasswordHash != nil { // chosen by its owner since: whoever clicks late shall not be thrown out again
-			return user{}, false, linkInvalid
-		}
+	if u.PasswordSetAt == nil || !u.PasswordSetAt.After(at) {
+		return u, false, nil
+	}
+	if u.PasswordHash == nil {
 		return u, true, nil
+	}
+	// Set by a mailed link, it is its owner's: whoever clicks late shall not be thrown out again. Changed by somebody who knew the old
+	// one, it may be the intruder's, who would else make the link void before it is read.
+	reset, err := s.Activity.Happened(ctx, u.ID, eventPasswordReset, at)
+	if err != nil {
+		return user{}, false, err
+	}
+	if reset {
+		return user{}, false, linkInvalid
 	}
 	return u, false, nil
 }
@@ -107,12 +116,16 @@ func (s *Service) handleNotMe(ctx context.Context, in *notMeInput) (*api.Data[st
 // endedNotMe is why sessions end whose owner said that a sign-in was not theirs.
 const endedNotMe = "not_me"
 
-// NotMe takes the word of who reads the account's mail that something was not them: it ends every session, makes the password useless
-// and mails a link that sets a new one. The same link again does nothing more.
+// NotMe takes the word of who reads the account's mail that something was not them: it ends every session, makes the password useless,
+// takes back what an intruder may have added, and mails a link that sets a new one. The same link again does nothing more.
 func (s *Service) NotMe(ctx context.Context, token string) error {
 	u, done, err := s.openNotMe(ctx, token)
 	if err != nil || done {
 		return err
+	}
+	_, at, _, err := s.notMe.decode(token)
+	if err != nil {
+		return linkInvalid
 	}
 	var ended []uuid.UUID
 	err = s.DB.Tx(ctx, func(ctx context.Context) error {
@@ -126,6 +139,9 @@ func (s *Service) NotMe(ctx context.Context, token string) error {
 		if ended, err = s.secure(ctx, now, endedNotMe); err != nil {
 			return err
 		}
+		if err := s.takeBack(ctx, now, at); err != nil {
+			return err
+		}
 		return s.record(ctx, Event{Type: eventNotMe, Outcome: outcomeSuccess, UserID: u.ID})
 	})
 	if err != nil {
@@ -133,6 +149,36 @@ func (s *Service) NotMe(ctx context.Context, token string) error {
 	}
 	s.ended.add(ended...)
 	s.AccountChanged(u.ID)
+	return nil
+}
+
+// takeBack removes the ways in that whoever came at a time may use again, or may have added since: Google, whoever's it is, and every
+// second factor younger than that. Factors of before stay, and with them what the next sign-in asks for.
+func (s *Service) takeBack(ctx context.Context, u user, since time.Time) error {
+	for _, t := range []struct{ table, where, event string }{
+		{"google_identities", "true", eventGoogleUnlinked},
+		{"passkeys", "created_at >= @since", eventPasskeyRemoved},
+		{"totp_factors", "created_at >= @since", eventTwoFactorDisabled},
+		{"recovery_codes", "created_at >= @since", ""}, // known to whoever made them
+		{"totp_enrolments", "true", ""},
+	} {
+		done := s.DB.Gorm(ctx).Exec("delete from "+t.table+" where user_id = @user and "+t.where, map[string]any{"user": u.ID, "since": since})
+		if done.Error != nil {
+			return fmt.Errorf("take back what was added to account %s: %w", u.ID, done.Error)
+		}
+		if done.RowsAffected == 0 || t.event == "" {
+			continue
+		}
+		if err := s.record(ctx, Event{Type: t.event, Outcome: outcomeSuccess, Reason: endedNotMe, UserID: u.ID, Identifier: u.Email}); err != nil {
+			return err
+		}
+	}
+	err := s.DB.Gorm(ctx).Exec(`update users set google_linked_at = null, two_factor_at = case
+		when exists (select from totp_factors where user_id = users.id) or exists (select from passkeys where user_id = users.id) then two_factor_at end
+		where id = ?`, u.ID).Error
+	if err != nil {
+		return fmt.Errorf("take back what was added to account %s: %w", u.ID, err)
+	}
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"gorm.io/gorm"
 
 	"garment.id/homecore/platform/database"
 )
@@ -113,6 +114,11 @@ func (d *Directory) Slugs(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]s
 		slugs[r.ID] = r.Slug
 	}
 	return slugs, nil
+}
+
+// MemberIDs is the query for the ids of the users who have a place in the tenant, whatever its state.
+func (d *Directory) MemberIDs(ctx context.Context, tenantID uuid.UUID) *gorm.DB {
+	return d.db.Gorm(ctx).Table("memberships").Select("user_id").Where("tenant_id = ?", tenantID)
 }
 
 // Members returns which of these users have a place in the tenant, whatever its state.
