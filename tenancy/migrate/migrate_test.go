@@ -282,7 +282,8 @@ func TestCanaries(t *testing.T) {
 		w := newWorld(t)
 		n := w.tenants(t, 8)
 		do(t, w.owner, "update central.tenants set is_canary = true where id = $1", n[6].id.String())
-		release := hold(t, w.owner, "select 1 from tenancy.schemas where schema_name = $1 for update", n[6].Schema) // another process has it
+		const claimed = "select 1 from tenancy.schemas where schema_name = $1 for update" // by another process
+		first, second := hold(t, w.owner, claimed, n[3].Schema), hold(t, w.owner, claimed, n[6].Schema)
 		var mu sync.Mutex
 		var order []string
 		var wait sync.WaitGroup
@@ -300,15 +301,19 @@ func TestCanaries(t *testing.T) {
 				}
 			})
 		}
-		apptest.Until(t, "the other canary", func() bool {
-			return ask[int](t, w.owner, "select version from tenancy.schemas where schema_name = $1", n[3].Schema) > len(w.Fleet.Set())
+		apptest.Until(t, "both to have begun", func() bool {
+			return ask[int](t, w.owner, "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'homecore migrate'") == 4
 		})
-		mu.Lock()
-		if len(order) != 1 {
-			t.Errorf("begun before the canaries were done: %v", order)
+		first()
+		apptest.Until(t, "the one canary", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return len(order) > 0
+		})
+		if done := ask[int](t, w.owner, "select count(*) from tenancy.schemas where version > $1", len(w.Fleet.Set())); done != 1 {
+			t.Errorf("%d are migrated before the canaries are done", done)
 		}
-		mu.Unlock()
-		release()
+		second()
 		wait.Wait()
 		if len(order) != 8 || order[0] != n[3].slug || order[1] != n[6].slug {
 			t.Errorf("order %v", order)
