@@ -199,6 +199,37 @@ func TestAuth32_CredentialStuffing(t *testing.T) {
 	}
 }
 
+// 5: also where the address of the client is suspicious, a failed sign-in makes as many rows and jobs for an account as for none.
+func TestAuth05_StuffingCostsTheSameForEveryAccount(t *testing.T) {
+	t.Parallel()
+	a, _ := start(t, unthrottled)
+	p, disabled := person(t, a, bandung, firefox), person(t, a, bandung, firefox)
+	if err := a.Identity.Disable(t.Context(), disabled.ID); err != nil {
+		t.Fatal(err)
+	}
+	fail := func(email, password string) {
+		a.On("").Post(t, "/auth/login", map[string]any{"email": email, "password": password}, "X-Forwarded-For", london, "User-Agent", firefox).Want(t, 401)
+	}
+	for i := range 20 {
+		fail(fmt.Sprintf("korban%d@example.com", i), "kata sandi yang sama")
+	}
+	made := func(email, password string) (rows, jobs int) {
+		const inLog, inQueue = "select count(*) from central.security_activities", "select count(*) from central.river_job where kind = 'activity_alert'"
+		rows, jobs = count(t, a, inLog), count(t, a, inQueue)
+		fail(email, password)
+		return count(t, a, inLog) - rows, count(t, a, inQueue) - jobs
+	}
+	for what, who := range map[string][2]string{"unknown": {"tidak.ada@example.com", "bukan kata sandinya"}, "wrong password": {p.Email, "bukan kata sandinya"},
+		"disabled": {disabled.Email, disabled.Password}} {
+		if rows, jobs := made(who[0], who[1]); rows != 1 || jobs != 1 {
+			t.Errorf("%s: %d rows and %d jobs, want one of each", what, rows, jobs)
+		}
+	}
+	if n := warned(t, a, p, "mencoba banyak akun"); n != 1 {
+		t.Errorf("%d letters, want 1", n)
+	}
+}
+
 // Who knows the threshold pads the tries that count with failures that name nobody.
 func TestAuth32_CredentialStuffingIsSeenThroughPadding(t *testing.T) {
 	t.Parallel()

@@ -14,7 +14,8 @@ import (
 )
 
 // Record writes an event to the log and scores it, in the transaction ctx carries or in one of its own: one statement. Where a
-// signal fires that concerns an account, its owner is warned by a job that commits with the row.
+// signal fires, a job that commits with the row warns the account's owner. It is inserted also where there is nobody to warn: a failed
+// sign-in must not take longer where there is an account.
 func (s *Service) Record(ctx context.Context, e Event) error {
 	client := api.ClientFrom(ctx)
 	at := s.places.of(client.IP)
@@ -38,7 +39,7 @@ func (s *Service) Record(ctx context.Context, e Event) error {
 	if err != nil {
 		return fmt.Errorf("record %s: %w", e.Type, err)
 	}
-	if reasons == "" || e.UserID == uuid.Nil {
+	if reasons == "" {
 		return nil
 	}
 	if err := s.Queue.Insert(ctx, alert{ActivityID: id}, nil); err != nil {
