@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"net/url"
+	"os"
+	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -384,4 +387,36 @@ func TestAuth31_Lists(t *testing.T) {
 			t.Error("hides its own people")
 		}
 	})
+}
+
+var eventNames = regexp.MustCompile(`\b(event|throttle)[A-Z]\w*\s*=\s*"([a-z_]+)"`)
+
+// Every type that identity records can be asked for, and no other.
+func TestActivities_FilterByType(t *testing.T) {
+	t.Parallel()
+	a, _ := start(t)
+	owner := a.SignUp(t).Onboard(t, "jenis-kejadian")
+	files, err := filepath.Glob("../identity/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	for _, name := range files {
+		source, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range eventNames.FindAllStringSubmatch(string(source), -1) {
+			known[found[2]+map[string]string{"throttle": "_failed"}[found[1]]] = true
+		}
+	}
+	if len(known) < 40 {
+		t.Errorf("only %d types: the test looks at the wrong place", len(known))
+	}
+	for _, path := range []string{"/auth/activities", "/auth/activities/suspicious", "/auth/activities/tenant", "/auth/activities/security"} {
+		owner.Get(t, path+"?filter[type]=nope").WantField(t, "filter[type]")
+		for kind := range known {
+			owner.Get(t, path+"?filter[type]="+kind).Want(t, 200)
+		}
+	}
 }

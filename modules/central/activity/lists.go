@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,13 +14,13 @@ import (
 	"garment.id/homecore/platform/keyset"
 )
 
-// listInput is what the four lists take.
+// listInput is what the four lists take. The types are identity's, and its throttles' with _failed.
 type listInput struct {
 	Limit    int       `query:"limit" minimum:"1" maximum:"100" default:"25" doc:"The most rows of a page."`
 	Cursor   string    `query:"cursor" maxLength:"1024" doc:"next_cursor of the page before."`
 	Sort     string    `query:"sort" maxLength:"64" doc:"at or score; a leading - sorts downwards."`
 	Lang     string    `query:"lang" doc:"Language of texts: id or en."`
-	Type     string    `query:"filter[type]" maxLength:"60" doc:"What happened."`
+	Type     string    `query:"filter[type]" enum:"account_disabled,account_reclaimed,challenge_failed,credential_stuffing,device_forgotten,device_remembered,email_verified,forgot_failed,google_failed,google_linked,google_unlinked,impersonation_started,invitation_accepted,invitation_failed,invitation_revoked,invited,login,login_failed,logout,not_me_reported,onboarding_failed,passkey_added,passkey_failed,passkey_removed,password_changed,password_confirm_failed,password_failed,password_reset,password_reset_forced,password_reset_requested,platform_role_granted,platform_role_revoked,recovery_code_used,recovery_codes_renewed,refresh_reused,register_failed,registered,resend_failed,reset_failed,session_ended,sessions_ended_by_operator,tenant_selected,two_factor_challenged,two_factor_disabled,two_factor_enabled,two_factor_failed,verification_requested" doc:"What happened."`
 	User     uuid.UUID `query:"filter[user]" doc:"Whose account."`
 	IP       string    `query:"filter[ip]" maxLength:"64" doc:"An address, or a network such as 10.0.0.0/8."`
 	From     time.Time `query:"filter[from]" doc:"Not before this time."`
@@ -125,7 +124,7 @@ func (s *Service) list(ctx context.Context, in *listInput, sort string, q *gorm.
 
 func (in *listInput) narrow(q *gorm.DB) (*gorm.DB, error) {
 	if in.Type != "" {
-		q = q.Where("type = ?", strings.ReplaceAll(in.Type, "\x00", ""))
+		q = q.Where("type = ?", in.Type)
 	}
 	if in.User != uuid.Nil {
 		q = q.Where("user_id = ?", in.User)
