@@ -194,8 +194,13 @@ func TestAuth32_CredentialStuffing(t *testing.T) {
 	fired(t, last(t, p, "login"), "credential_stuffing", true)
 	signIn(t, a, p, p.Password, bandung, firefox).Want(t, 200)
 	fired(t, last(t, p, "login"), "credential_stuffing", false) // from elsewhere
-	if n := warned(t, a, p, "mencoba banyak akun"); n != 1 {
-		t.Errorf("%d letters, want 1", n)
+	if n := warned(t, a, p, "mencoba banyak akun"); n != 2 {    // of the failure and, graver, of the success
+		t.Errorf("%d letters, want 2", n)
+	}
+	signIn(t, a, p, "bukan kata sandinya", london, firefox).Want(t, 401)
+	signIn(t, a, p, p.Password, london, firefox).Want(t, 200)
+	if n := warned(t, a, p, "mencoba banyak akun"); n != 2 {
+		t.Errorf("%d letters within the hour, want 2", n)
 	}
 }
 

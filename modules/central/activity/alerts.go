@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,6 +50,10 @@ on conflict (user_id, kind) do update set activity_id = excluded.activity_id, at
 where security_alerts.activity_id = excluded.activity_id or security_alerts.at <= excluded.at - interval '1 hour'
 returning kind`
 
+// stuffed is what a sign-in that succeeded claims in place of credential_stuffing: the failures before it, which mean no harm yet, may
+// have been told of within the hour.
+const stuffed = credentialStuffing + "_success"
+
 // warn has the owner of the account told what looked suspicious, each kind at most once an hour.
 func (s *Service) warn(ctx context.Context, activityID uuid.UUID) error {
 	var r row
@@ -66,13 +71,20 @@ func (s *Service) warn(ctx context.Context, activityID uuid.UUID) error {
 	if _, there := people[*r.UserID]; !there {
 		return nil
 	}
+	kinds := r.Reasons
+	if r.Outcome == Success {
+		kinds = strings.ReplaceAll(kinds, credentialStuffing, stuffed)
+	}
 	var claimed []string
-	err = s.DB.Gorm(ctx).Raw(claimSQL, map[string]any{"user": *r.UserID, "activity": r.ID, "at": r.At, "kinds": r.Reasons}).Scan(&claimed).Error
+	err = s.DB.Gorm(ctx).Raw(claimSQL, map[string]any{"user": *r.UserID, "activity": r.ID, "at": r.At, "kinds": kinds}).Scan(&claimed).Error
 	if err != nil {
 		return fmt.Errorf("warn of activity %s: %w", activityID, err)
 	}
 	if len(claimed) == 0 {
 		return nil
+	}
+	if i := slices.Index(claimed, stuffed); i >= 0 {
+		claimed[i] = credentialStuffing
 	}
 	w := Warning{ActivityID: r.ID, UserID: *r.UserID, Kinds: inOrder(r.reasons(), claimed), Device: r.Device,
 		Place: strings.Trim(r.City+", "+r.Country, ", "), At: r.At.UTC()}
