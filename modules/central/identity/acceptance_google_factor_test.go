@@ -47,3 +47,37 @@ func TestAuth14_EveryWayThroughGoogleAsksForTheSecondFactor(t *testing.T) {
 		before++
 	}
 }
+
+// Whoever took Google off, and linked somebody else, while the provider's word for the first was on its way in.
+func TestAuth25_ALinkThatIsAnotherByNowLetsNobodyIn(t *testing.T) {
+	t.Parallel()
+	clock := &movable{}
+	w := withGoogle(t, apptest.WithClock(clock.now))
+	p := w.SignUp(t)
+	p.Post(t, "/auth/google/link", w.proof(t, "siti@gmail.example", "Siti")).Want(t, 200)
+	enrol(t, p.Caller, clock)
+	proof := w.proof(t, "siti@gmail.example", "Siti")
+
+	// The sign-in waits where it looks for the second factor, between knowing the link and asking for it again.
+	tx, err := connect(t, w.App).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(t.Context()) //nolint:errcheck // committed by then
+	if _, err := tx.Exec(t.Context(), "lock table central.totp_factors in access exclusive mode"); err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan *apptest.Response)
+	go func() { answered <- w.On("").Post(t, "/auth/google/login", proof) }()
+	apptest.Until(t, "the sign-in waits", func() bool {
+		return count(t, w.App, "select count(*) from pg_locks where relation = 'central.totp_factors'::regclass and not granted") == 1
+	})
+	if _, err := tx.Exec(t.Context(), "update central.users set google_linked_at = google_linked_at + interval '1 second' where id = $1", p.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	(<-answered).Want(t, 401, "auth.google_invalid")
+	w.withButton(t, "siti@gmail.example", "Siti").Want(t, 200) // as it is now
+}

@@ -336,6 +336,22 @@ func TestAuth24_IDTokensThatAreNotGoodHere(t *testing.T) {
 	})
 }
 
+func TestAuth24_AKeyIsUsedForWhatItIsFor(t *testing.T) {
+	t.Parallel()
+	for says, good := range map[string]bool{
+		`"key_ops":["verify"]`: true, `"key_ops":["sign","verify"]`: true, `"key_ops":["encrypt","wrapKey"]`: false, `"key_ops":["sign"]`: false, `"key_ops":[]`: false,
+	} {
+		t.Run(says, func(t *testing.T) {
+			t.Parallel()
+			w := withGoogle(t)
+			w.says.Store(&says)
+			if r := w.withButton(t, "siti@gmail.example", "Siti"); (r.Status == 200) != good || !good && r.Code != "auth.google_invalid" {
+				t.Errorf("%d %s", r.Status, r.Raw)
+			}
+		})
+	}
+}
+
 func TestAuth24_TheProviderIsDownForGoogleAlone(t *testing.T) {
 	t.Parallel()
 	w := withGoogle(t)

@@ -293,6 +293,15 @@ func TestAuth35_ImpersonationOnlyLooks(t *testing.T) {
 			t.Errorf("%v", got)
 		}
 	})
+	t.Run("a role that could not be taken ends nothing", func(t *testing.T) {
+		exec(t, a, `create function central.refuse() returns trigger language plpgsql as $$ begin raise exception 'no'; end $$;
+			create trigger refuse before insert on central.security_activities for each row when (new.type = 'platform_role_revoked') execute function central.refuse()`)
+		if _, err := a.Identity.RevokeRole(t.Context(), operator.Email, ""); err == nil {
+			t.Error("taken without a row in the log")
+		}
+		exec(t, a, "drop function central.refuse() cascade")
+		a.On("rapi-jahit").As(token).Get(t, "/auth/me").Want(t, 200)
+	})
 	t.Run("it ends with the user's sessions, with the operator's, with the role, and by itself", func(t *testing.T) {
 		live := func(token string) int { return a.On("rapi-jahit").As(token).Get(t, "/auth/me").Status }
 		first := begin(t, why)

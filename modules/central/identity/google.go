@@ -144,14 +144,40 @@ func (g *google) readKeys(ctx context.Context, _ *jose.JSONWebKeySet) (*jose.JSO
 		return nil, fmt.Errorf("ask %s for its keys: %w", g.config.Issuer, err)
 	}
 	defer answer.Body.Close()
-	var set jose.JSONWebKeySet
 	if answer.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("ask %s for its keys: status %d", g.config.Issuer, answer.StatusCode)
 	}
-	if err := json.NewDecoder(answer.Body).Decode(&set); err != nil {
+	var published struct {
+		Keys []providerKey `json:"keys"`
+	}
+	if err := json.NewDecoder(answer.Body).Decode(&published); err != nil {
 		return nil, fmt.Errorf("read the keys of %s: %w", g.config.Issuer, err)
 	}
+	var set jose.JSONWebKeySet
+	for _, key := range published.Keys {
+		if key.verifies {
+			set.Keys = append(set.Keys, key.JSONWebKey)
+		}
+	}
 	return &set, nil
+}
+
+// providerKey is a key as a provider publishes it. The library keeps use, and forgets key_ops (RFC 7517 §4.3), which says the same.
+type providerKey struct {
+	jose.JSONWebKey
+	verifies bool // is for verifying, as far as key_ops says
+}
+
+// UnmarshalJSON reads a key.
+func (k *providerKey) UnmarshalJSON(raw []byte) error {
+	var says struct {
+		Operations []string `json:"key_ops"`
+	}
+	if err := json.Unmarshal(raw, &says); err != nil {
+		return err
+	}
+	k.verifies = says.Operations == nil || slices.Contains(says.Operations, "verify")
+	return k.JSONWebKey.UnmarshalJSON(raw)
 }
 
 // address returns where a browser goes to sign in. What goth's provider for Google lacks, nonce and PKCE, its general one can be told.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -27,16 +28,26 @@ type googleWorld struct {
 	*apptest.App
 	provider *openid.Provider
 	server   *httptest.Server
-	asked    *atomic.Int64 // requests the provider got
+	asked    *atomic.Int64           // requests the provider got
+	says     *atomic.Pointer[string] // members that it adds to its keys, as JSON
 }
 
 // withGoogle starts a provider, and an app that signs in with it.
 func withGoogle(t *testing.T, options ...apptest.Option) googleWorld {
 	t.Helper()
-	w := googleWorld{asked: &atomic.Int64{}}
+	w := googleWorld{asked: &atomic.Int64{}, says: &atomic.Pointer[string]{}}
 	w.server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.asked.Add(1)
-		w.provider.ServeHTTP(rw, r)
+		says := w.says.Load()
+		if says == nil {
+			w.provider.ServeHTTP(rw, r)
+			return
+		}
+		answer := httptest.NewRecorder()
+		w.provider.ServeHTTP(answer, r)
+		maps.Copy(rw.Header(), answer.Header())
+		rw.WriteHeader(answer.Code)
+		_, _ = io.WriteString(rw, strings.ReplaceAll(answer.Body.String(), `"kty":`, *says+`,"kty":`))
 	}))
 	t.Cleanup(w.server.Close)
 	issuer := w.server.URL + "/o"

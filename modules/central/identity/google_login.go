@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"gorm.io/gorm"
@@ -193,7 +194,7 @@ func (s *Service) signInWithGoogle(ctx context.Context, who person, device, devi
 	s.AccountChanged(u.ID)
 	return s.finish(ctx, wayIn{user: u, amr: amrFederated, device: device, deviceToken: deviceToken,
 		unchanged: func(now user) error {
-			if now.GoogleLinkedAt == nil { // unlinked meanwhile
+			if !sameTime(now.GoogleLinkedAt, u.GoogleLinkedAt) { // unlinked meanwhile, or linked to somebody else
 				return googleRefused
 			}
 			return nil
@@ -266,7 +267,7 @@ func (s *Service) reclaim(ctx context.Context, u *user, who person) ([]uuid.UUID
 
 // linkGoogle makes a person's identity a way into u, whose row the caller holds.
 func (s *Service) linkGoogle(ctx context.Context, u user, who person) (user, []uuid.UUID, error) {
-	now := s.now()
+	now := s.now().Truncate(time.Microsecond) // as Postgres keeps it, to be compared with that
 	db := s.DB.Gorm(ctx)
 	done := db.Exec("insert into google_identities (issuer, subject, user_id, email, linked_at, last_used_at) values (?, ?, ?, ?, ?, ?) on conflict do nothing",
 		s.Config.Google.Issuer, who.Subject, u.ID, who.Email, now, now)

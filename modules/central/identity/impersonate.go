@@ -118,16 +118,14 @@ func (s *Service) lockTarget(ctx context.Context, userID, operatorID uuid.UUID) 
 	return u, nil
 }
 
-// endImpersonations ends the sessions that an operator has open in users' places.
-func (s *Service) endImpersonations(ctx context.Context, operatorID uuid.UUID) error {
+// endImpersonations ends the sessions that an operator has open in users' places, and returns their ids. The caller passes these to
+// s.ended.add once its transaction has committed.
+func (s *Service) endImpersonations(ctx context.Context, operatorID uuid.UUID) ([]uuid.UUID, error) {
 	var ids []uuid.UUID
 	err := s.DB.Gorm(ctx).Raw("update sessions set revoked_at = clock_timestamp(), revoked_for = ? where actor_id = ? and revoked_at is null and expires_at > ? returning id",
 		endedRole, operatorID, s.now().Add(-time.Minute)).Scan(&ids).Error
 	if err != nil {
-		return fmt.Errorf("end what %s opened in users' places: %w", operatorID, err)
+		return nil, fmt.Errorf("end what %s opened in users' places: %w", operatorID, err)
 	}
-	if s.ended != nil { // at the command line there is nobody to tell
-		s.ended.add(ids...)
-	}
-	return nil
+	return ids, nil
 }

@@ -121,14 +121,17 @@ func (s *Service) RevokeRole(ctx context.Context, email, role string) (int, erro
 		return 0, accountUnknown
 	}
 	defer s.AccountChanged(u.ID)
-	var taken int64
+	var (
+		taken int64
+		ended []uuid.UUID
+	)
 	err = s.DB.Tx(ctx, func(ctx context.Context) error {
 		done := s.DB.Gorm(ctx).Where("user_id = ? and (? = '' or role = ?)", u.ID, role, role).Delete(&platformRole{})
 		if done.Error != nil {
 			return fmt.Errorf("revoke role %q of %s: %w", role, u.ID, done.Error)
 		}
 		taken = done.RowsAffected
-		if err := s.endImpersonations(ctx, u.ID); err != nil {
+		if ended, err = s.endImpersonations(ctx, u.ID); err != nil {
 			return err
 		}
 		if err := s.noteOperator(ctx, u.ID); err != nil {
@@ -136,7 +139,13 @@ func (s *Service) RevokeRole(ctx context.Context, email, role string) (int, erro
 		}
 		return s.record(ctx, Event{Type: eventRoleRevoked, Outcome: outcomeSuccess, Reason: role, UserID: u.ID, Identifier: u.Email})
 	})
-	return int(taken), err
+	if err != nil {
+		return 0, err
+	}
+	if s.ended != nil { // at the command line there is nobody to tell
+		s.ended.add(ended...)
+	}
+	return int(taken), nil
 }
 
 // ListOperators returns who has which role on the platform, by e-mail address and role.
