@@ -20,8 +20,16 @@ var (
 		"Atas nama pengguna lain Anda hanya dapat melihat.", "In another user's place you can only look.")
 )
 
-// admit decides whether the caller may use the operation, and returns the context in which the handler runs.
+// admit decides whether the caller may use the operation, and returns the context in which the handler runs. Config hears of who is kept out.
 func (o *operation) admit(ctx context.Context, x *exchange) (context.Context, error) {
+	admitted, err := o.decide(ctx, x)
+	if err != nil && x.principal != nil {
+		err = o.router.config.Refused(ctx, *x.principal, o.Rule.permission, err)
+	}
+	return admitted, err
+}
+
+func (o *operation) decide(ctx context.Context, x *exchange) (context.Context, error) {
 	config := &o.router.config
 	ofTenant := strings.HasPrefix(o.Name, "tenant.")
 	if o.Rule.who == anyone {

@@ -27,6 +27,8 @@ type Config struct {
 	PlatformPermits func(ctx context.Context, p Principal, permission string) error
 	// TenantPermits returns nil if p is an active member of the tenant ctx has entered and holds permission; "" asks for membership alone.
 	TenantPermits func(ctx context.Context, p Principal, permission string) error
+	// Refused is told whom an operation was refused and why, with the permission it asks for, and returns why, or what went wrong; nil: nobody is.
+	Refused func(ctx context.Context, p Principal, permission string, why error) error
 
 	// Changed is told of a user who may have changed something: their request other than GET has been handled, and is about to be
 	// answered. Default: nobody is told.
@@ -74,6 +76,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Version == "" {
 		c.Version = "dev"
+	}
+	if c.Refused == nil {
+		c.Refused = func(_ context.Context, _ Principal, _ string, why error) error { return why }
 	}
 	if c.Changed == nil {
 		c.Changed = func(uuid.UUID) {}

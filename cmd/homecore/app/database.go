@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"garment.id/homecore/migrations"
+	"garment.id/homecore/modules/central/activity"
 	"garment.id/homecore/modules/central/identity"
 	"garment.id/homecore/modules/central/tenants"
 	"garment.id/homecore/platform/crypto"
@@ -200,6 +201,12 @@ func MigrationStatus(ctx context.Context, c Config, owner *pgxpool.Pool) (Status
 	return s, err
 }
 
+// consoleLog is the security log for who works at the command line. What it records there names no address that was tried, and fires no
+// signal: it needs neither the server's key nor the queue.
+func consoleLog(db *database.DB) identity.Activity {
+	return recorder{&activity.Service{Deps: activity.Deps{DB: db, Clock: time.Now}}}
+}
+
 // Operators returns the platform's operators' side of the identity module, on the owner's connection: granting a role needs
 // the database and nothing else of the configuration.
 func Operators(ctx context.Context, databaseURL string, log *slog.Logger) (_ *identity.Service, done func(), err error) {
@@ -212,7 +219,7 @@ func Operators(ctx context.Context, databaseURL string, log *slog.Logger) (_ *id
 	if err != nil {
 		return nil, nil, err
 	}
-	return &identity.Service{Deps: identity.Deps{DB: db, Clock: time.Now, Log: log}}, db.Close, nil
+	return &identity.Service{Deps: identity.Deps{DB: db, Activity: consoleLog(db), Clock: time.Now, Log: log}}, db.Close, nil
 }
 
 // Keys returns the operators' side of the signing keys, on the owner's connection.
@@ -226,7 +233,7 @@ func Keys(ctx context.Context, c Config, log *slog.Logger) (_ *identity.Keys, do
 	if err != nil {
 		return nil, nil, err
 	}
-	return identity.NewKeys(db, c.Secret, c.Identity.AccessTTL, time.Now), db.Close, nil
+	return identity.NewKeys(db, c.Secret, c.Identity.AccessTTL, consoleLog(db), time.Now), db.Close, nil
 }
 
 // Domains returns the operators' side of tenants' own domains, on the owner's connection.

@@ -252,6 +252,7 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, f *fle
 			}
 			return memberships.Permits(ctx, p, permission)
 		},
+		Refused:     a.Identity.Refused,
 		Changed:     a.Identity.AccountChanged,
 		Unavailable: database.Unavailable, Ready: a.ready, CORSOrigins: c.CORSOrigins, TrustedProxies: proxies,
 		Pages: pages(o, mailbox, a.Identity), Logger: o.Log, Registry: a.Metrics, Clock: o.Clock,

@@ -99,7 +99,7 @@ func (s *Service) AnswerChallenge(ctx context.Context, token string, proof Proof
 	}
 	id, userID, err := s.verifyChallenge(ctx, token)
 	if err != nil {
-		return SignedIn{}, err
+		return SignedIn{}, s.refused(ctx, err, Event{Type: eventTwoFactorFailed})
 	}
 	var u user
 	err = s.DB.Gorm(ctx).Where("id = ?", userID).Take(&u).Error

@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/maypok86/otter/v2"
 
 	"garment.id/homecore/platform/api"
+	"garment.id/homecore/platform/fault"
 )
 
 // Event is something that happened to an account or was tried on one. It holds no secret.
@@ -58,6 +61,12 @@ const (
 	eventSessionsEnded  = "sessions_ended_by_operator"
 	eventResetForced    = "password_reset_forced"
 	eventDisabled       = "account_disabled"
+	eventRefreshed      = "refreshed"
+	eventSteppedUp      = "step_up"
+	eventProfile        = "profile_updated"
+	eventDenied         = "access_denied"
+	eventKeyRotated     = "signing_key_rotated"
+	eventKeyRevoked     = "signing_key_revoked"
 )
 
 // record keeps an event and writes it to the log, without the address, which may be of somebody unknown. A failure is recorded
@@ -87,4 +96,50 @@ func (s *Service) record(ctx context.Context, e Event) error {
 		return fmt.Errorf("record event %s: %w", e.Type, err)
 	}
 	return nil
+}
+
+// refusedAgain is how long a refusal rests before the same one is recorded again.
+const refusedAgain = time.Minute
+
+// refusal names refusals that are one: of a session, or of an address where there is none.
+type refusal struct {
+	kind, reason string
+	session      uuid.UUID
+	network      string
+}
+
+func newRefusals() *otter.Cache[refusal, struct{}] {
+	return otter.Must(&otter.Options[refusal, struct{}]{MaximumSize: maxKnown, ExpiryCalculator: otter.ExpiryWriting[refusal, struct{}](refusedAgain)})
+}
+
+// refused records a refusal, and returns it. What can be done over and over at no cost must not be a way to fill the log: the same refusal is
+// recorded once a minute by each process. Mistakes of input are no event, nor is what was counted and recorded by a throttle.
+func (s *Service) refused(ctx context.Context, why error, e Event) error {
+	f, ok := fault.From(why)
+	if !ok || f.Kind() == fault.Invalid && !f.Is(linkInvalid) || f.Kind() == fault.RateLimited || f.Kind() == fault.Unavailable || f.Kind() == fault.Internal {
+		return why
+	}
+	if e.Outcome = outcomeFailure; e.Reason == "" {
+		e.Reason = strings.ReplaceAll(strings.TrimPrefix(f.Code(), "auth."), ".", "_")
+	}
+	same := refusal{kind: e.Type, reason: e.Reason, session: e.SessionID}
+	if e.SessionID == uuid.Nil {
+		same.network = string(network(api.ClientFrom(ctx).IP))
+	}
+	if _, first := s.refusals.SetIfAbsent(same, struct{}{}); !first {
+		return why
+	}
+	if err := s.record(ctx, e); err != nil {
+		return err
+	}
+	return why
+}
+
+// Refused records that somebody signed in was kept from an operation, which asks for a permission where there is one, and returns why.
+func (s *Service) Refused(ctx context.Context, p api.Principal, permission string, why error) error {
+	e := Event{Type: eventDenied, UserID: p.UserID, SessionID: p.SessionID, TenantID: p.TenantID}
+	if isFault(why, fault.AccessDenied) {
+		e.Reason = permission
+	}
+	return s.refused(ctx, why, e)
 }

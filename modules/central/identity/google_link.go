@@ -18,7 +18,7 @@ type googleLinkInput struct {
 }
 
 // handleGoogleLink links Google to the caller's account. It wants a fresh step-up: being signed in is not enough to add a way in.
-func (s *Service) handleGoogleLink(ctx context.Context, in *googleLinkInput) (*api.Data[GoogleLink], error) {
+func (s *Service) handleGoogleLink(ctx context.Context, in *googleLinkInput) (_ *api.Data[GoogleLink], err error) {
 	if err := s.google.configured(); err != nil {
 		return nil, err
 	}
@@ -26,6 +26,9 @@ func (s *Service) handleGoogleLink(ctx context.Context, in *googleLinkInput) (*a
 	if err := s.requireStepUp(ctx, p); err != nil {
 		return nil, err
 	}
+	defer func() {
+		err = s.refused(ctx, err, Event{Type: eventGoogleLinked, UserID: p.UserID, SessionID: p.SessionID})
+	}()
 	who, err := s.toLink(ctx, in)
 	if err != nil {
 		return nil, err
@@ -49,7 +52,7 @@ func (s *Service) handleGoogleLink(ctx context.Context, in *googleLinkInput) (*a
 			}
 			return googleLinked
 		}
-		if _, _, err := s.linkGoogle(ctx, u, who); err != nil {
+		if _, _, err := s.linkGoogle(ctx, u, who, p.SessionID); err != nil {
 			return err
 		}
 		return s.queueEach(ctx, s.telling(ctx, letterGoogleLinked, u.ID))
@@ -125,7 +128,7 @@ func (s *Service) handleGoogleUnlink(ctx context.Context, _ *struct{}) (*api.Dat
 		return s.queueEach(ctx, s.telling(ctx, letterGoogleUnlinked, u.ID))
 	})
 	if err != nil {
-		return nil, wrap(err, "unlink Google")
+		return nil, s.refused(ctx, wrap(err, "unlink Google"), Event{Type: eventGoogleUnlinked, UserID: p.UserID, SessionID: p.SessionID})
 	}
 	s.AccountChanged(p.UserID)
 	return api.OK(GoogleLink{}), nil

@@ -227,7 +227,7 @@ func (s *Service) googleUser(ctx context.Context, who person) (u user, ended []u
 		if err := s.record(ctx, Event{Type: eventRegistered, Outcome: outcomeSuccess, UserID: made.ID, Identifier: made.Email, AMR: amrFederated}); err != nil {
 			return user{}, nil, err
 		}
-		return s.linkGoogle(ctx, made, who)
+		return s.linkGoogle(ctx, made, who, uuid.Nil)
 	}
 	if err = db.Clauses(clause.Locking{Strength: "NO KEY UPDATE"}).Where("email = ?", who.Email).Take(&u).Error; err != nil {
 		return user{}, nil, fmt.Errorf("find the account of an address: %w", err)
@@ -242,7 +242,7 @@ func (s *Service) googleUser(ctx context.Context, who person) (u user, ended []u
 	if ended, err = s.reclaim(ctx, &u, who); err != nil {
 		return user{}, nil, err
 	}
-	u, _, err = s.linkGoogle(ctx, u, who)
+	u, _, err = s.linkGoogle(ctx, u, who, uuid.Nil)
 	return u, ended, err
 }
 
@@ -265,8 +265,8 @@ func (s *Service) reclaim(ctx context.Context, u *user, who person) ([]uuid.UUID
 	return ended, s.record(ctx, Event{Type: eventReclaimed, Outcome: outcomeSuccess, UserID: u.ID, Identifier: u.Email, AMR: amrFederated})
 }
 
-// linkGoogle makes a person's identity a way into u, whose row the caller holds.
-func (s *Service) linkGoogle(ctx context.Context, u user, who person) (user, []uuid.UUID, error) {
+// linkGoogle makes a person's identity a way into u, whose row the caller holds; in a session, where there is one already.
+func (s *Service) linkGoogle(ctx context.Context, u user, who person, sessionID uuid.UUID) (user, []uuid.UUID, error) {
 	now := s.now().Truncate(time.Microsecond) // as Postgres keeps it, to be compared with that
 	db := s.DB.Gorm(ctx)
 	done := db.Exec("insert into google_identities (issuer, subject, user_id, email, linked_at, last_used_at) values (?, ?, ?, ?, ?, ?) on conflict do nothing",
@@ -281,7 +281,7 @@ func (s *Service) linkGoogle(ctx context.Context, u user, who person) (user, []u
 	if err := db.Model(&u).Select("google_linked_at").Updates(u).Error; err != nil {
 		return user{}, nil, fmt.Errorf("link Google to account %s: %w", u.ID, err)
 	}
-	return u, nil, s.record(ctx, Event{Type: eventGoogleLinked, Outcome: outcomeSuccess, UserID: u.ID, Identifier: u.Email})
+	return u, nil, s.record(ctx, Event{Type: eventGoogleLinked, Outcome: outcomeSuccess, UserID: u.ID, Identifier: u.Email, SessionID: sessionID})
 }
 
 // googleName returns what to call a person who has not said: their name at the provider, or what stands before the @.

@@ -145,11 +145,14 @@ func (s *Service) handleAccept(ctx context.Context, in *acceptInput) (*api.Data[
 // AcceptInvitation makes the reader of an invitation a member. An address without an account gets one with this name and password,
 // verified, since the mail was read; one that nobody has shown to be theirs yet gets them too, and loses what was left in it; any other
 // account is left as it is. Accepting again is answered alike and changes nothing.
-func (s *Service) AcceptInvitation(ctx context.Context, token, name, password string) (Joined, error) {
+func (s *Service) AcceptInvitation(ctx context.Context, token, name, password string) (_ Joined, err error) {
 	if err := s.admit(ctx, throttleAccept, "", uuid.Nil); err != nil {
 		return Joined{}, err
 	}
 	i, err := s.openInvitation(ctx, token)
+	defer func() {
+		err = s.refused(ctx, err, Event{Type: eventInvitationAccepted, Identifier: i.Email, TenantID: i.TenantID})
+	}()
 	if err != nil {
 		return Joined{}, err
 	}

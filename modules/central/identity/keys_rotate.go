@@ -20,11 +20,14 @@ const keysPublished = 5 * time.Second
 var keyUnknown = fault.New(fault.NotFound, "auth.key_unknown", "Tidak ada kunci dengan id itu.", "There is no key of that id.")
 
 // Keys is the signing keys as operators see them.
-type Keys struct{ ring *keyring }
+type Keys struct {
+	ring     *keyring
+	activity Activity
+}
 
 // NewKeys returns them. It needs the server's secret, under which private keys lie sealed.
-func NewKeys(db *database.DB, key crypto.Key, accessTTL time.Duration, clock func() time.Time) *Keys {
-	return &Keys{ring: newKeyring(db, key, clock, accessTTL)}
+func NewKeys(db *database.DB, key crypto.Key, accessTTL time.Duration, activity Activity, clock func() time.Time) *Keys {
+	return &Keys{ring: newKeyring(db, key, clock, accessTTL), activity: activity}
 }
 
 // SigningKey is one key, without anything secret.
@@ -70,8 +73,10 @@ func (k *Keys) Rotate(ctx context.Context) (r Rotation, err error) {
 	}
 	if err == nil {
 		err = k.ring.change(ctx, func(ctx context.Context) error {
-			r, err = k.ring.promote(ctx, keyRetired)
-			return err
+			if r, err = k.ring.promote(ctx, keyRetired); err != nil {
+				return err
+			}
+			return k.activity.Record(ctx, Event{Type: eventKeyRotated, Outcome: outcomeSuccess, Note: r.Retired + " made way for " + r.Active})
 		})
 	}
 	if err != nil {
@@ -140,13 +145,15 @@ func (k *Keys) Revoke(ctx context.Context, kid string) error {
 			return err
 		case row.Status == keyActive:
 			_, err = k.ring.promote(ctx, keyRevoked)
+		default:
+			if err = k.ring.leave(ctx, row, keyRevoked, k.ring.clock().UTC()); err == nil {
+				_, err = k.ring.ensure(ctx, keyNext)
+			}
+		}
+		if err != nil {
 			return err
 		}
-		if err := k.ring.leave(ctx, row, keyRevoked, k.ring.clock().UTC()); err != nil {
-			return err
-		}
-		_, err = k.ring.ensure(ctx, keyNext)
-		return err
+		return k.activity.Record(ctx, Event{Type: eventKeyRevoked, Outcome: outcomeSuccess, Note: kid})
 	})
 	return wrap(err, "revoke a signing key")
 }

@@ -87,7 +87,7 @@ func (s *Service) endResetLinks(ctx context.Context, userID uuid.UUID) error {
 }
 
 // openLink returns the link a token belongs to, and its account; linkInvalid for any other, an expired one, and one whose account
-// has another address by now.
+// has another address by now. These last two come with the account, for the log.
 func (s *Service) openLink(ctx context.Context, token, purpose string) (mailLink, user, error) {
 	id, mac, err := s.links.decode(token)
 	if err != nil {
@@ -100,8 +100,11 @@ func (s *Service) openLink(ctx context.Context, token, purpose string) (mailLink
 	if err != nil {
 		return mailLink{}, user{}, err
 	}
-	if l.Purpose != purpose || !s.links.verify(mac, l) || !s.now().Before(l.ExpiresAt) || l.Email != u.Email || u.DisabledAt != nil {
+	if l.Purpose != purpose || !s.links.verify(mac, l) {
 		return mailLink{}, user{}, linkInvalid
+	}
+	if !s.now().Before(l.ExpiresAt) || l.Email != u.Email || u.DisabledAt != nil {
+		return mailLink{}, u, linkInvalid
 	}
 	return l, u, nil
 }

@@ -118,6 +118,7 @@ type Service struct {
 	links     linkTokens
 	notMe     notMeTokens
 	throttle  throttle
+	refusals  *otter.Cache[refusal, struct{}]
 
 	totpSecrets crypto.Sealer
 	recovery    crypto.Authenticator
@@ -163,6 +164,7 @@ func New(d Deps) (*Service, error) {
 		keys:      newKeyring(d.DB, d.Key, d.Clock, c.AccessTTL),
 		refresh:   refreshTokens{mac: d.Key.Authenticator("identity refresh tokens")},
 		permitted: newPermitted(),
+		refusals:  newRefusals(),
 		shown:     newShown(c.AccessTTL),
 		throttle:  throttle{mac: d.Key.Authenticator("identity throttles"), off: c.Throttle == "off"},
 		links:     linkTokens{mac: d.Key.Authenticator("identity mail links")},

@@ -118,8 +118,9 @@ const endedNotMe = "not_me"
 
 // NotMe takes the word of who reads the account's mail that something was not them: it ends every session, makes the password useless,
 // takes back what an intruder may have added, and mails a link that sets a new one. The same link again does nothing more.
-func (s *Service) NotMe(ctx context.Context, token string) error {
+func (s *Service) NotMe(ctx context.Context, token string) (err error) {
 	u, done, err := s.openNotMe(ctx, token)
+	defer func() { err = s.refused(ctx, err, Event{Type: eventNotMe, UserID: u.ID, Identifier: u.Email}) }()
 	if err != nil || done {
 		return err
 	}

@@ -83,7 +83,7 @@ func (s *Service) GrantRole(ctx context.Context, email, role, by string) error {
 		if err := s.noteOperator(ctx, u.ID); err != nil {
 			return err
 		}
-		return s.record(ctx, Event{Type: eventRoleGranted, Outcome: outcomeSuccess, Reason: role, UserID: u.ID, Identifier: u.Email})
+		return s.record(ctx, Event{Type: eventRoleGranted, Outcome: outcomeSuccess, Reason: role, UserID: u.ID, Note: by})
 	})
 }
 
@@ -137,7 +137,7 @@ func (s *Service) RevokeRole(ctx context.Context, email, role string) (int, erro
 		if err := s.noteOperator(ctx, u.ID); err != nil {
 			return err
 		}
-		return s.record(ctx, Event{Type: eventRoleRevoked, Outcome: outcomeSuccess, Reason: role, UserID: u.ID, Identifier: u.Email})
+		return s.record(ctx, Event{Type: eventRoleRevoked, Outcome: outcomeSuccess, Reason: role, UserID: u.ID})
 	})
 	if err != nil {
 		return 0, err

@@ -344,11 +344,11 @@ func (s *Service) LoginPasskey(ctx context.Context, a PasskeyAnswer, device stri
 	}
 	c, ok := s.ceremonies.open(a.Ceremony, s.now())
 	if !ok || c.ceremonyFor != (ceremonyFor{Purpose: ceremonyLogin}) {
-		return SignedIn{}, passkeyInvalid
+		return SignedIn{}, s.refused(ctx, passkeyInvalid, Event{Type: eventLoginFailed})
 	}
 	parsed, rp, err := s.parseAssertion(a)
 	if err != nil {
-		return SignedIn{}, err
+		return SignedIn{}, s.refused(ctx, err, Event{Type: eventLoginFailed})
 	}
 	var (
 		u      user
@@ -374,7 +374,7 @@ func (s *Service) LoginPasskey(ctx context.Context, a PasskeyAnswer, device stri
 			err = errors.Join(passkeyInvalid.WithCause(err), s.record(ctx, Event{Type: eventLoginFailed, Outcome: outcomeFailure, Reason: "passkey_invalid", UserID: u.ID, Identifier: u.Email}))
 			return SignedIn{}, err
 		}
-		return SignedIn{}, passkeyInvalid.WithCause(err)
+		return SignedIn{}, s.refused(ctx, passkeyInvalid.WithCause(err), Event{Type: eventLoginFailed})
 	}
 	proved := s.usePasskey(u.ID, c, *used, passkeyInvalid)
 	answer, err := s.finish(ctx, wayIn{

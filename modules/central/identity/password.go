@@ -50,7 +50,7 @@ func (s *Service) ChangePassword(ctx context.Context, p api.Principal, current, 
 	if current == "" {
 		err = s.requireConfirmed(ctx, p, u)
 	} else {
-		err = s.provePassword(ctx, u, current)
+		err = s.provePassword(ctx, p, u, current)
 	}
 	if err != nil {
 		return wrap(err, "change a password")
@@ -100,7 +100,7 @@ func (s *Service) requireConfirmed(ctx context.Context, p api.Principal, u user)
 		return fmt.Errorf("ask session %s for a fresh proof: %w", p.SessionID, err)
 	}
 	if !confirmed {
-		return stepUpRequired
+		return s.refused(ctx, stepUpRequired, Event{Type: eventSteppedUp, UserID: p.UserID, SessionID: p.SessionID})
 	}
 	return nil
 }
@@ -131,7 +131,7 @@ func (s *Service) ConfirmPassword(ctx context.Context, p api.Principal, password
 	if err != nil {
 		return err
 	}
-	if err := s.provePassword(ctx, u, password); err != nil {
+	if err := s.provePassword(ctx, p, u, password); err != nil {
 		return wrap(err, "confirm a password")
 	}
 	return s.stepUpWith(ctx, p, u, proof)
@@ -145,7 +145,7 @@ func unlessLive(live bool) error {
 }
 
 // provePassword returns nil if password is the account's, else auth.invalid_credentials. It is throttled: a stolen session must not become a way to guess.
-func (s *Service) provePassword(ctx context.Context, u user, password string) error {
+func (s *Service) provePassword(ctx context.Context, p api.Principal, u user, password string) error {
 	if err := s.admit(ctx, throttlePassword, u.Email, uuid.Nil); err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func (s *Service) provePassword(ctx context.Context, u user, password string) er
 		if err := s.failed(ctx, throttlePassword, u.Email); err != nil {
 			return err
 		}
-		if err := s.record(ctx, Event{Type: eventConfirmFailed, Outcome: outcomeFailure, Reason: "wrong_password", UserID: u.ID, Identifier: u.Email}); err != nil {
+		if err := s.record(ctx, Event{Type: eventConfirmFailed, Outcome: outcomeFailure, Reason: "wrong_password", UserID: u.ID, Identifier: u.Email, SessionID: p.SessionID}); err != nil {
 			return err
 		}
 		return invalidCredentials

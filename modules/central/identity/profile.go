@@ -48,7 +48,13 @@ func (s *Service) updateProfile(ctx context.Context, p api.Principal, name, lang
 	if len(refusal.Fields()) > 0 {
 		return refusal
 	}
-	if err := s.DB.Gorm(ctx).Model(&user{}).Where("id = ?", p.UserID).Select(columns).Updates(set).Error; err != nil {
+	err := s.DB.Tx(ctx, func(ctx context.Context) error {
+		if err := s.DB.Gorm(ctx).Model(&user{}).Where("id = ?", p.UserID).Select(columns).Updates(set).Error; err != nil {
+			return err
+		}
+		return s.record(ctx, Event{Type: eventProfile, Outcome: outcomeSuccess, UserID: p.UserID, SessionID: p.SessionID})
+	})
+	if err != nil {
 		return fmt.Errorf("update the profile of %s: %w", p.UserID, err)
 	}
 	s.AccountChanged(p.UserID)

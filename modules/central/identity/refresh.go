@@ -88,7 +88,16 @@ func (s *Service) tryRefresh(ctx context.Context, presented presentedRefresh) (_
 		return Tokens{}, false, err
 	}
 	now := s.now()
-	if !s.refresh.verify(presented, h.Chain) || h.Session.RevokedAt != nil || !now.Before(h.Session.ExpiresAt) || !now.Before(h.Chain.ExpiresAt) {
+	if !s.refresh.verify(presented, h.Chain) {
+		return Tokens{}, false, refreshInvalid
+	}
+	defer func() {
+		if !isFault(err, refreshReused) { // which is recorded with what it ended
+			tenantID, _ := h.Chain.Audience.tenant()
+			err = s.refused(ctx, err, Event{Type: eventRefreshed, UserID: h.Session.UserID, SessionID: h.Session.ID, TenantID: tenantID})
+		}
+	}()
+	if h.Session.RevokedAt != nil || !now.Before(h.Session.ExpiresAt) || !now.Before(h.Chain.ExpiresAt) {
 		return Tokens{}, false, refreshInvalid
 	}
 	of, err := s.known.get(ctx, h.Session.UserID)

@@ -40,6 +40,7 @@ func (s *Service) ResetPassword(ctx context.Context, token, password string) (em
 		return "", err
 	}
 	l, u, err := s.openLink(ctx, token, purposeReset)
+	defer func() { err = s.refused(ctx, err, Event{Type: eventPasswordReset, UserID: u.ID, Identifier: u.Email}) }()
 	if err != nil {
 		return "", wrap(err, "reset a password")
 	}

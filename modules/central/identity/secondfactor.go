@@ -158,7 +158,7 @@ func (s *Service) stepUpWith(ctx context.Context, p api.Principal, u user, proof
 		return fmt.Errorf("read session %s: %w", p.SessionID, err)
 	}
 	if in.DeviceID == nil || u.TwoFactorAt == nil {
-		return s.stepUp(ctx, p)
+		return s.stepUp(ctx, p, amrPassword)
 	}
 	factor, err := s.proveFactor(ctx, p, u, proof)
 	if err != nil {
@@ -179,7 +179,7 @@ func (s *Service) stepUpBy(ctx context.Context, p api.Principal, u user, factor 
 		if err := s.countFactor(ctx, p.SessionID, factor.amr); err != nil {
 			return err
 		}
-		return s.stepUp(ctx, p)
+		return s.stepUp(ctx, p, factor.amr)
 	})
 	s.shown.Invalidate(p.SessionID)
 	return wrap(err, "step up")

@@ -41,8 +41,11 @@ func (s *Service) handleSelectTenant(ctx context.Context, in *selectTenantInput)
 
 // SelectTenant returns tokens for a tenant on the caller's session; other tenants' go on beside them. No such tenant, one the user
 // does not belong to and a suspended one are one answer, tenant.unknown.
-func (s *Service) SelectTenant(ctx context.Context, p api.Principal, slugOrID string) (TenantTokens, error) {
+func (s *Service) SelectTenant(ctx context.Context, p api.Principal, slugOrID string) (_ TenantTokens, err error) {
 	of, member, err := s.Tenants.Find(ctx, p.UserID, slugOrID)
+	defer func() {
+		err = s.refused(ctx, err, Event{Type: eventTenantSelected, UserID: p.UserID, SessionID: p.SessionID, TenantID: of.TenantID})
+	}()
 	if err != nil {
 		return TenantTokens{}, wrap(err, "select a tenant")
 	}

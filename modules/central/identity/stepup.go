@@ -38,19 +38,21 @@ func (s *Service) requireStepUp(ctx context.Context, p api.Principal) error {
 	if found.SteppedUpAt != nil && found.SteppedUpAt.After(since) || found.DeviceID == nil && found.AuthTime.After(since) {
 		return nil
 	}
-	return stepUpRequired
+	return s.refused(ctx, stepUpRequired, Event{Type: eventSteppedUp, UserID: p.UserID, SessionID: p.SessionID})
 }
 
-// stepUp notes that the caller has just proved who they are.
-func (s *Service) stepUp(ctx context.Context, p api.Principal) error {
-	now := s.now()
-	done := s.DB.Gorm(ctx).Model(&session{}).Where("id = ? and user_id = ? and revoked_at is null and expires_at > ?", p.SessionID, p.UserID, now).
-		Update("stepped_up_at", now)
-	if done.Error != nil {
-		return fmt.Errorf("note a fresh proof on session %s: %w", p.SessionID, done.Error)
-	}
-	if done.RowsAffected == 0 {
-		return fault.Unauthorized
-	}
-	return nil
+// stepUp notes that the caller has just proved who they are, by these methods.
+func (s *Service) stepUp(ctx context.Context, p api.Principal, amr string) error {
+	return s.DB.Tx(ctx, func(ctx context.Context) error {
+		now := s.now()
+		done := s.DB.Gorm(ctx).Model(&session{}).Where("id = ? and user_id = ? and revoked_at is null and expires_at > ?", p.SessionID, p.UserID, now).
+			Update("stepped_up_at", now)
+		if done.Error != nil {
+			return fmt.Errorf("note a fresh proof on session %s: %w", p.SessionID, done.Error)
+		}
+		if done.RowsAffected == 0 {
+			return fault.Unauthorized
+		}
+		return s.record(ctx, Event{Type: eventSteppedUp, Outcome: outcomeSuccess, UserID: p.UserID, SessionID: p.SessionID, AMR: amr})
+	})
 }

@@ -70,8 +70,9 @@ func acceptsHTML(accept string) bool {
 
 // VerifyEmail takes a mailed link's word that its reader owns the account's address. What that means for the password is in claims.go. It
 // may be called any number of times while the link is good, makes no session, and refuses anything else with auth.link_invalid.
-func (s *Service) VerifyEmail(ctx context.Context, token string) error {
+func (s *Service) VerifyEmail(ctx context.Context, token string) (err error) {
 	l, u, err := s.openLink(ctx, token, purposeVerify)
+	defer func() { err = s.refused(ctx, err, Event{Type: eventEmailVerified, UserID: u.ID, Identifier: u.Email}) }()
 	if err != nil {
 		return wrap(err, "verify an address")
 	}
