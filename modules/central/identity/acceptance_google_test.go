@@ -127,11 +127,30 @@ func TestAuth23_StateNonceAndVerifierAreTheServersAndTheBrowsers(t *testing.T) {
 		back.Set("something_new", "1")
 		tokensOf(t, w.comeBack(t, back, b.cookie, "application/json"))
 		b = w.begin(t, "", "")
-		w.comeBack(t, url.Values{"state": {b.query.Get("state")}, "error": {"access_denied"}}, b.cookie, "application/json").Want(t, 401, "auth.google_invalid")
+		w.comeBack(t, url.Values{"state": {b.query.Get("state")}, "error": {"temporarily_unavailable"}}, b.cookie, "application/json").Want(t, 401, "auth.google_invalid")
 		b = w.begin(t, "", "")
 		back = w.choose(t, b.address, email, "Siti")
 		back.Set("iss", "https://other.example") // RFC 9207
 		w.comeBack(t, back, b.cookie, "application/json").Want(t, 401, "auth.google_invalid")
+	})
+
+	t.Run("who cancels there is told so, with a state that is theirs", func(t *testing.T) {
+		b := w.begin(t, "?redirect_to="+url.QueryEscape(googlePage), "")
+		cancel := url.Values{"state": {b.query.Get("state")}, "error": {"access_denied"}}
+		w.comeBack(t, cancel, "", "application/json").Want(t, 401, "auth.google_invalid")
+		r := w.comeBack(t, cancel, b.cookie, "text/html").Want(t, 303)
+		if at := r.Header.Get("Location"); at != googlePage+"?error=auth.google_cancelled" {
+			t.Errorf("went to %s", at)
+		}
+		if string(r.Data) != "null" {
+			t.Errorf("the answer that redirects says %s", r.Data)
+		}
+		w.comeBack(t, cancel, b.cookie, "text/html").Want(t, 401, "auth.google_invalid") // once
+		b = w.begin(t, "", "")
+		w.comeBack(t, url.Values{"state": {b.query.Get("state")}, "error": {"access_denied"}}, b.cookie, "application/json").Want(t, 401, "auth.google_cancelled")
+		b = w.begin(t, "", "")
+		w.comeBack(t, url.Values{"state": {b.query.Get("state")}, "error": {"access_denied"}, "iss": {"https://other.example"}}, b.cookie, "application/json").
+			Want(t, 401, "auth.google_invalid")
 	})
 
 	t.Run("a tenant's host leads to the base domain, where the cookie belongs", func(t *testing.T) {

@@ -359,7 +359,8 @@ var (
 	googleAbsent  = fault.New(fault.NotFound, "auth.google_unavailable", "Masuk dengan Google tidak tersedia di sini.", "Signing in with Google is not offered here.")
 	googleRefused = fault.New(fault.Unauthenticated, "auth.google_invalid", "Masuk dengan Google gagal. Silakan coba lagi.",
 		"The sign-in with Google did not succeed. Please try again.")
-	googleAway = fault.New(fault.Unavailable, "service.unavailable", "Google sedang tidak dapat dihubungi. Coba lagi sebentar lagi, atau masuk dengan kata sandi.",
+	googleCancelled = fault.New(fault.Unauthenticated, "auth.google_cancelled", "Masuk dengan Google dibatalkan.", "The sign-in with Google was cancelled.")
+	googleAway      = fault.New(fault.Unavailable, "service.unavailable", "Google sedang tidak dapat dihubungi. Coba lagi sebentar lagi, atau masuk dengan kata sandi.",
 		"Google cannot be reached just now. Try again shortly, or sign in with your password.")
 	googleLinkRequired = fault.New(fault.Conflict, "auth.google_link_required",
 		"Alamat email ini sudah memiliki akun. Masuk dengan kata sandi Anda, lalu hubungkan Google.",

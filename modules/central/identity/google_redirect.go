@@ -99,7 +99,7 @@ type googleCallbackInput struct {
 
 // handleGoogleCallback takes a browser back from the provider. A program gets the sign-in's answer; a browser goes on to the page that it
 // came from, with a code that is good once, for a minute, and only there: no token is ever part of an address.
-func (s *Service) handleGoogleCallback(ctx context.Context, in *googleCallbackInput) (*api.Data[SignedIn], error) {
+func (s *Service) handleGoogleCallback(ctx context.Context, in *googleCallbackInput) (*api.Data[*SignedIn], error) {
 	if err := s.google.configured(); err != nil {
 		return nil, err
 	}
@@ -117,7 +117,7 @@ func (s *Service) handleGoogleCallback(ctx context.Context, in *googleCallbackIn
 		if err != nil {
 			return nil, err
 		}
-		return api.OK(answer), nil
+		return api.OK(&answer), nil
 	}
 	page, parseErr := url.Parse(f.ReturnTo)
 	if parseErr != nil {
@@ -138,7 +138,7 @@ func (s *Service) handleGoogleCallback(ctx context.Context, in *googleCallbackIn
 	}
 	page.RawQuery = q.Encode()
 	api.Header(ctx).Set("Location", page.String())
-	return &api.Data[SignedIn]{Status: http.StatusSeeOther}, nil
+	return &api.Data[*SignedIn]{Status: http.StatusSeeOther}, nil // nobody is signed in yet
 }
 
 // returned gives up what this browser began: the state must be ours, of this browser, and not used yet.
@@ -165,7 +165,12 @@ func (s *Service) returned(ctx context.Context, in *googleCallbackInput) (google
 
 // vouched asks the provider whom its code stands for.
 func (s *Service) vouched(ctx context.Context, in *googleCallbackInput, f googleFlow) (person, error) {
-	if in.Error != "" || in.Code == "" || in.Issuer != "" && in.Issuer != s.Config.Google.Issuer {
+	switch {
+	case in.Issuer != "" && in.Issuer != s.Config.Google.Issuer:
+		return person{}, googleRefused
+	case in.Error == "access_denied": // RFC 6749 §4.1.2.1
+		return person{}, googleCancelled
+	case in.Error != "" || in.Code == "":
 		return person{}, googleRefused
 	}
 	raw, err := s.google.exchange(ctx, in.Code, s.flows.verifier(f.ID), s.google.callback)
