@@ -122,7 +122,10 @@ func TestAuth04_ChangingThePassword(t *testing.T) {
 	t.Run("needs the current one", func(t *testing.T) {
 		t.Parallel()
 		p := a.SignUp(t)
-		change(t, p, map[string]any{"current_password": "bukan kata sandinya", "password": newPassword}).Want(t, 401, "auth.invalid_credentials")
+		wrong := change(t, p, map[string]any{"current_password": "bukan kata sandinya", "password": newPassword}).Want(t, 401, "auth.invalid_credentials")
+		if wrong.Message != "Kata sandi salah." { // no e-mail was given that could be wrong
+			t.Errorf("%s", wrong.Message)
+		}
 		change(t, p, map[string]any{"password": newPassword}).Want(t, 403, "auth.step_up_required")
 		change(t, p, map[string]any{"current_password": p.Password, "password": "pendek"}).WantField(t, "password")
 		a.On("").Put(t, "/auth/password", map[string]any{"current_password": p.Password, "password": newPassword}).Want(t, 401, "auth.unauthenticated")
@@ -134,7 +137,10 @@ func TestAuth04_ChangingThePassword(t *testing.T) {
 	t.Run("or a confirmation of a moment ago", func(t *testing.T) {
 		t.Parallel()
 		p := a.SignUp(t)
-		p.Post(t, "/auth/password/confirm", map[string]any{"password": "bukan kata sandinya"}).Want(t, 401, "auth.invalid_credentials")
+		wrong := p.Post(t, "/auth/password/confirm?lang=en", map[string]any{"password": "bukan kata sandinya"}).Want(t, 401, "auth.invalid_credentials")
+		if wrong.Message != "The password is not right." {
+			t.Errorf("%s", wrong.Message)
+		}
 		change(t, p, map[string]any{"password": newPassword}).Want(t, 403, "auth.step_up_required")
 		if got := p.Post(t, "/auth/password/confirm", map[string]any{"password": p.Password}).Want(t, 200).Object(t)["expires_in"]; got != 900.0 {
 			t.Errorf("good for %v seconds", got)

@@ -69,7 +69,7 @@ func (s *Service) ChangePassword(ctx context.Context, p api.Principal, current, 
 			return err
 		}
 		if now.DisabledAt != nil || !sameTime(now.PasswordSetAt, u.PasswordSetAt) { // another change came first
-			return invalidCredentials
+			return passwordWrong
 		}
 		// The session that asks may have been ended while the hash was made, by the owner who throws somebody out.
 		if _, live, err := s.lockSession(ctx, p.SessionID); err != nil || !live {
@@ -164,7 +164,7 @@ func (s *Service) provePassword(ctx context.Context, p api.Principal, u user, pa
 		if err := s.record(ctx, Event{Type: eventConfirmFailed, Outcome: outcomeFailure, Reason: "wrong_password", UserID: u.ID, Identifier: u.Email, SessionID: p.SessionID}); err != nil {
 			return err
 		}
-		return invalidCredentials
+		return passwordWrong
 	}
 	return s.succeeded(ctx, throttlePassword, u.Email)
 }
