@@ -138,7 +138,11 @@ func TestAuth13_SecretIsSealedAndShownOnce(t *testing.T) {
 		t.Errorf("%.60s", svg)
 	}
 	x := &authenticator{clock: clock, secret: secret}
-	p.Post(t, "/auth/two-factor/confirm", code(x.wrong())).Want(t, 401, "auth.two_factor_invalid")
+	for lang, want := range map[string]string{"id": "Kode salah. Masukkan kode yang kini ditampilkan aplikasi Anda.", "en": "The code is not right. Enter the one that your app shows now."} {
+		if r := p.Post(t, "/auth/two-factor/confirm?lang="+lang, code(x.wrong())).Want(t, 401, "auth.two_factor_invalid"); r.Message != want {
+			t.Errorf("%s", r.Message)
+		}
+	}
 	answered := p.Post(t, "/auth/two-factor/confirm", code(x.next())).Want(t, 200)
 	if strings.Contains(string(answered.Raw), text) {
 		t.Error("the answer to the confirmation repeats the secret")

@@ -5,7 +5,9 @@ import "garment.id/homecore/platform/fault"
 // What second factors are refused with.
 var (
 	// twoFactorInvalid is every failure of a challenge: a wrong code, one used before, a challenge that is over, used up or none.
-	twoFactorInvalid       = fault.New(fault.Unauthenticated, "auth.two_factor_invalid", "Kode tidak berlaku. Coba kode berikutnya, atau masuk kembali.", "The code is not valid. Try the next one, or sign in again.")
+	twoFactorInvalid = fault.New(fault.Unauthenticated, "auth.two_factor_invalid", "Kode tidak berlaku. Coba kode berikutnya, atau masuk kembali.", "The code is not valid. Try the next one, or sign in again.")
+	// enrolmentInvalid is the same to a client. Who sets an app up is signed in.
+	enrolmentInvalid       = fault.New(fault.Unauthenticated, twoFactorInvalid.Code(), "Kode salah. Masukkan kode yang kini ditampilkan aplikasi Anda.", "The code is not right. Enter the one that your app shows now.")
 	twoFactorSetupRequired = fault.New(fault.Forbidden, "auth.two_factor_setup_required", "Aktifkan verifikasi dua langkah terlebih dahulu.", "Please set up two-factor authentication first.")
 	twoFactorRequired      = fault.New(fault.Forbidden, "auth.two_factor_required", "Masuk kembali dengan verifikasi dua langkah.", "Please sign in again with your second factor.")
 	twoFactorOff           = fault.New(fault.Conflict, "auth.two_factor_off", "Verifikasi dua langkah belum aktif.", "Two-factor authentication is not turned on.")

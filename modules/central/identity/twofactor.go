@@ -159,7 +159,7 @@ func (s *Service) provedEnrolment(ctx context.Context, p api.Principal, code str
 	}
 	step, ok, err := matchTOTP(secret, code, s.now(), 0)
 	if err == nil && !ok {
-		err = twoFactorInvalid
+		err = enrolmentInvalid
 	}
 	return row, step, err
 }
