@@ -34,7 +34,7 @@ func (s *Service) writeAccount(m sendMail, u user, l mailLink) (mail.Letter, boo
 			"Somebody, perhaps you, asked to reset the password of the "+brand+" account with this e-mail address.")}
 		letter.Action = set
 		letter.After = []string{
-			good + " " + in("Setelah kata sandi baru ditetapkan, semua perangkat lain dikeluarkan.", "Once a new password is set, every device is signed out."),
+			good + " " + in("Setelah kata sandi baru ditetapkan, semua perangkat dikeluarkan.", "Once a new password is set, every device is signed out."),
 			in("Jika Anda tidak memintanya, abaikan email ini. Kata sandi Anda tidak berubah.", "If you did not ask for it, ignore this e-mail. Your password has not changed."),
 		}
 	case letterConfirm:
@@ -80,7 +80,9 @@ func factsOf(language locale.Language, m sendMail) []mail.Fact {
 // goodFor says how long a link is good.
 func goodFor(language locale.Language, d time.Duration) string {
 	in := func(id, en string) string { return locale.Text{ID: id, EN: en}.In(language) }
-	switch hours, minutes := int(d/time.Hour), int(d/time.Minute); {
+	switch days, hours, minutes := int(d/(24*time.Hour)), int(d/time.Hour), int(d/time.Minute); {
+	case days > 1 && d%(24*time.Hour) == 0:
+		return in(fmt.Sprintf("Tautan ini berlaku %d hari.", days), fmt.Sprintf("The link is good for %d days.", days))
 	case hours == 1:
 		return in("Tautan ini berlaku satu jam.", "The link is good for one hour.")
 	case hours > 1:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"gorm.io/gorm"
 
@@ -41,7 +40,6 @@ func (s *Service) Warn(ctx context.Context, w Warning) error {
 
 func (s *Service) writeWarning(w Warning, u user) mail.Letter {
 	in := func(id, en string) string { return locale.Text{ID: id, EN: en}.In(u.Locale) }
-	days := int(notMeFor / (24 * time.Hour))
 	letter := mail.Letter{
 		Lang: u.Locale, Greeting: in("Halo "+u.Name+",", "Hello "+u.Name+","),
 		Subject: in("Aktivitas yang tidak biasa pada akun Anda", "Unusual activity on your account"),
@@ -49,7 +47,7 @@ func (s *Service) writeWarning(w Warning, u user) mail.Letter {
 		After: []string{
 			in("Jika itu Anda, abaikan email ini. Jika bukan, buka tautan di atas: semua sesi diakhiri dan Anda menetapkan kata sandi baru. Membuka tautan saja belum mengubah apa pun.",
 				"If it was you, ignore this e-mail. If not, open the link above: every session is ended and you set a new password. Opening the link alone changes nothing."),
-			in(fmt.Sprintf("Tautan ini berlaku %d hari.", days), fmt.Sprintf("The link is good for %d days.", days)),
+			goodFor(u.Locale, notMeFor),
 		},
 	}
 	if len(w.Kinds) == 1 && w.Kinds[0] == "new_device" {

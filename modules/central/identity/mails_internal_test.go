@@ -85,6 +85,35 @@ func TestLettersAreInBothLanguages(t *testing.T) {
 	}
 }
 
+func TestLettersSayHowLongALinkIsGood(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]locale.Text{
+		30 * time.Minute:   {ID: "Tautan ini berlaku 30 menit.", EN: "The link is good for 30 minutes."},
+		time.Hour:          {ID: "Tautan ini berlaku satu jam.", EN: "The link is good for one hour."},
+		24 * time.Hour:     {ID: "Tautan ini berlaku 24 jam.", EN: "The link is good for 24 hours."},
+		36 * time.Hour:     {ID: "Tautan ini berlaku 36 jam.", EN: "The link is good for 36 hours."},
+		7 * 24 * time.Hour: {ID: "Tautan ini berlaku 7 hari.", EN: "The link is good for 7 days."},
+	} {
+		if got := (locale.Text{ID: goodFor(locale.ID, d), EN: goodFor(locale.EN, d)}); got != want {
+			t.Errorf("%s: %v", d, got)
+		}
+	}
+}
+
+// A reset signs out every device, so its letter speaks of no other ones.
+func TestTheLetterOfAResetSaysWhatItDoes(t *testing.T) {
+	t.Parallel()
+	key := crypto.NewKey()
+	s := &Service{Deps: Deps{Brand: mail.Brand{Name: "Garment.id"}, Issuer: "https://garment.id", Config: Config{ResetLinkTTL: 30 * time.Minute}},
+		links: linkTokens{mac: key.Authenticator("links")}}
+	for language, want := range map[locale.Language]string{locale.ID: "semua perangkat dikeluarkan.", locale.EN: "every device is signed out."} {
+		letter, ok := s.writeAccount(sendMail{Letter: letterReset}, user{Name: "Siti", Locale: language}, mailLink{ID: newID()})
+		if !ok || !strings.Contains(strings.Join(letter.After, " "), want) {
+			t.Errorf("%q", letter.After)
+		}
+	}
+}
+
 // sentences is everything in a letter that depends on its language.
 func sentences(l mail.Letter) []string {
 	all := slices.Concat([]string{l.Subject, l.Greeting}, l.Body, l.After)
