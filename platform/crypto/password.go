@@ -73,8 +73,8 @@ func (p *Passwords) Hash(ctx context.Context, password string) (string, error) {
 }
 
 // Verify reports whether password is the one stored, and whether the hash should be made anew because its cost is another than
-// today's. An empty stored hash (no such user, or one without a password) takes as long as a wrong password. A stored hash that
-// cannot be ours is ErrPasswordHash, and takes as long too.
+// today's. An empty stored hash (no such user, or one without a password) takes as long as a wrong password, also for a hash of an
+// older, lower cost. A stored hash that cannot be ours is ErrPasswordHash, and takes as long too.
 func (p *Passwords) Verify(ctx context.Context, stored, password string) (ok, rehash bool, err error) {
 	if len(password) > MaxPasswordBytes {
 		stored, password = "", password[:MaxPasswordBytes] // no such password exists; the time stays the same
@@ -93,6 +93,11 @@ func (p *Passwords) Verify(ctx context.Context, stored, password string) (ok, re
 		return false, false, err
 	}
 	if subtle.ConstantTimeCompare(got, want) != 1 || none {
+		if rest, some := p.cost.beyond(cost); some {
+			if _, err := p.compute(ctx, rest, password, salt, hashBytes); err != nil {
+				return false, false, err
+			}
+		}
 		return false, false, parseErr
 	}
 	return true, cost != p.cost, nil
@@ -113,6 +118,16 @@ func (p *Passwords) compute(ctx context.Context, cost Argon2, password string, s
 // PasswordLength returns how many characters (code points) a password has, and whether it is short enough to be taken.
 func PasswordLength(password string) (characters int, fits bool) {
 	return utf8.RuneCountInString(password), len(password) <= MaxPasswordBytes
+}
+
+// beyond returns a cost that makes less up to a; false where nothing worth computing is missing. Time goes with memory times passes.
+func (a Argon2) beyond(less Argon2) (rest Argon2, some bool) {
+	all, done := a.MemoryKiB*a.Passes, less.MemoryKiB*less.Passes
+	if done >= all {
+		return Argon2{}, false
+	}
+	rest = Argon2{MemoryKiB: (all - done) / a.Passes, Passes: a.Passes, Lanes: a.Lanes}
+	return rest, rest.sane()
 }
 
 func (a Argon2) sane() bool {

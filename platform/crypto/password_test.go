@@ -111,6 +111,25 @@ func TestPasswords(t *testing.T) {
 			t.Errorf("wrong password: ok %v, rehash %v", ok, rehash)
 		}
 	})
+	t.Run("a wrong password takes as long for a hash of a lower cost as for none", func(t *testing.T) {
+		t.Parallel()
+		today := passwords(t, crypto.Argon2{MemoryKiB: 32 << 10, Passes: 3, Lanes: 1})
+		old := hash(t, "benar kuda baterai")
+		// The quickest of each, until the machine had time for both: the old one alone is a twelfth.
+		least := map[string]time.Duration{old: time.Hour, "": time.Hour}
+		for round := 0; round < 5 || round < 80 && least[old] < least[""]*2/3; round++ {
+			for stored := range least {
+				began := time.Now()
+				if ok, rehash, err := today.Verify(ctx, stored, "salah"); ok || rehash || err != nil {
+					t.Fatal(ok, rehash, err)
+				}
+				least[stored] = min(least[stored], time.Since(began))
+			}
+		}
+		if least[old] < least[""]*2/3 {
+			t.Errorf("the times tell: %s for an old hash, %s for none", least[old], least[""])
+		}
+	})
 	t.Run("does not compute what it would not have written", func(t *testing.T) {
 		t.Parallel()
 		const tail = "$c2FsdHNhbHRzYWx0c2FsdA$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g"
