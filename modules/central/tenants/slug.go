@@ -92,7 +92,7 @@ var spelt = strings.NewReplacer("rn", "m", "vv", "w", "0", "o", "1", "l", "i", "
 
 // lookalikeSQL finds tenants whose name reads like another one; lookalikes' index has this expression.
 const lookalikeSQL = `select exists (select from tenants
-where translate(replace(replace(slug, 'rn', 'm'), 'vv', 'w'), '01i', 'oll') = translate(replace(replace(@slug, 'rn', 'm'), 'vv', 'w'), '01i', 'oll')
+where translate(replace(replace(slug, 'rn', 'm'), 'vv', 'w'), '01i3457', 'olleast') = translate(replace(replace(@slug, 'rn', 'm'), 'vv', 'w'), '01i3457', 'olleast')
 	and slug <> @slug and id <> @but)`
 
 // lookalike reports whether a tenant other than but has a name that reads like slug, and is another.
@@ -105,7 +105,7 @@ func (s *Service) lookalike(ctx context.Context, slug string, but uuid.UUID) (fo
 
 // claimLookalikes lets nobody else claim a name like slug until the transaction ends, and refuses with SlugTaken where one is taken.
 func (s *Service) claimLookalikes(ctx context.Context, slug string) error {
-	alike := strings.NewReplacer("rn", "m", "vv", "w", "0", "o", "1", "l", "i", "l").Replace(slug)
+	alike := strings.NewReplacer("rn", "m", "vv", "w", "0", "o", "1", "l", "i", "l", "3", "e", "4", "a", "5", "s", "7", "t").Replace(slug)
 	if err := s.DB.Gorm(ctx).Exec("select pg_advisory_xact_lock(hashtextextended(?, 0))", "slug "+alike).Error; err != nil {
 		return fmt.Errorf("lock names like %s: %w", slug, err)
 	}
