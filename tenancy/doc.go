@@ -1,5 +1,33 @@
 // Package tenancy gives every tenant a PostgreSQL schema of its own, and makes it impossible to reach another's.
 //
+// # To begin with
+//
+// A process has one Registry, which knows the tenants, and one DB, which reaches their rows (see the example of Open):
+//
+//	registry := tenancy.NewRegistry(central, "garment.id", version)
+//	go registry.Listen(ctx, log)
+//	db, err := tenancy.Open(tenancy.Config{Clusters: clusters, Renew: registry.Renew})
+//
+// A request is let into the tenant that its host names. From there on the context says whose rows are meant, and nothing
+// else does: no argument, no header, no global variable.
+//
+//	tenant, err := registry.Resolve(ctx, host)             // Unknown where the host is nobody's
+//	ctx, err = registry.Enter(ctx, tenant.ID)              // IsSuspended, InMaintenance, or ctx carries a Scope
+//	err = db.Gorm(ctx).Take(&order, id).Error              // the tenant's row, in one round trip
+//	err = db.Gorm(context.Background()).Take(&order).Error // ErrNoTenant, and nothing was sent
+//
+// What belongs together goes into a transaction, whose context has to be used inside it:
+//
+//	err = db.Tx(ctx, func(ctx context.Context) error {
+//		if err := db.Gorm(ctx).Create(&order).Error; err != nil {
+//			return err // rolls back, as a panic does
+//		}
+//		return db.Notify(ctx, "orders", order.Code)
+//	})
+//
+// The function may be called a second time: if the tenant had moved, Postgres refused its first statement, and nothing of it
+// has happened. So it changes nothing outside of the transaction that may not be changed twice.
+//
 // # Whose rows a statement reaches
 //
 // A Scope in the context says who is working; only this package issues one. GORM and raw SQL run on a DB, which sends each
@@ -45,7 +73,9 @@
 //
 // # What is known of tenants
 //
-// The Registry keeps tenants in memory and hears of their changes (Registry.Listen). A stale one, anywhere, is harmless: Postgres
+// The Registry keeps tenants in memory and hears of their changes (Registry.Listen), but of a migration: to tell every process
+// of each tenant's new version would cost more than the migration. It is read within a minute, and within a second where the
+// old version may not be entered. A stale one, anywhere, is harmless: Postgres
 // refuses entry, the tenant is read anew (Registry.Renew), and the call is made once more where it is now, or refused with the
 // reason: Unknown, IsSuspended, or InMaintenance with a Shut that tells maintenance, provisioning, migrating and changing apart.
 //
@@ -63,7 +93,7 @@
 // is never read as another.
 //
 // A migration makes all this out of date. The version in the Scope keeps the new from the old; between a migration and the
-// next Scope, a statement that fails in a way that may come from that is forgotten and, if it stood alone, described anew
+// first Scope that knows of it, a statement that fails in a way that may come from that is forgotten and, if it stood alone, described anew
 // and sent once more (its transaction was rolled back: nothing happened). Inside a transaction the error stands.
 //
 // Only queries are kept. SAVEPOINT, which GORM names at random, DDL and very long batches are parsed as they come.

@@ -4,7 +4,11 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 
+	"github.com/jackc/pgx/v5"
+
+	"garment.id/homecore/platform/database"
 	"garment.id/homecore/tenancy"
 )
 
@@ -33,6 +37,42 @@ func Example() {
 		})
 	}
 	_ = place
+}
+
+func ExampleOpen() {
+	var (
+		ctx     context.Context // of the process
+		central *database.DB    // schema central, which has the registry
+		log     *slog.Logger
+	)
+	registry := tenancy.NewRegistry(central, "garment.id", 3) // schemas older than migration 3 are not let in
+	go registry.Listen(ctx, log)
+	db, err := tenancy.Open(tenancy.Config{
+		Clusters: []tenancy.Cluster{{
+			Groups: 8, Conns: 3,
+			Connect: func(group int) (*pgx.ConnConfig, error) { // each group logs in as a role of its own
+				return pgx.ParseConfig(fmt.Sprintf("postgres://hc_g%d@db.example.com/homecore", group))
+			},
+		}},
+		Renew:  registry.Renew,
+		Logger: log,
+	})
+	if err != nil {
+		return // what is wrong with the configuration: nothing was connected
+	}
+	defer db.Close() //nolint:errcheck // an example
+	serve := func(ctx context.Context, host string, id int64) (o order, err error) {
+		tenant, err := registry.Resolve(ctx, host)
+		if err != nil {
+			return o, err
+		}
+		if ctx, err = registry.Enter(ctx, tenant.ID); err != nil {
+			return o, err
+		}
+		err = db.Gorm(ctx).Take(&o, id).Error
+		return o, err
+	}
+	_ = serve
 }
 
 func ExampleDB_CopyFrom() {

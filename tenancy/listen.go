@@ -23,7 +23,7 @@ const (
 
 var errStandby = errors.New("the server has become a standby")
 
-// Listen hears of every change to tenants until ctx ends, on a connection of its own, so that what the registry knows may live
+// Listen hears of every change to tenants but a new version until ctx ends, on a connection of its own, so that what the registry knows may live
 // long. While it is cut off (log is told) the registry trusts itself for two seconds only; connected again, it forgets
 // everything once, since nobody knows what was missed.
 func (r *Registry) Listen(ctx context.Context, log *slog.Logger) {

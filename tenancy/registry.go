@@ -34,7 +34,7 @@ const (
 // Registry knows the tenants and lets requests into them. It is safe for concurrent use.
 //
 // It keeps what it reads in memory. A change is heard of at once while Listen is connected, and within two seconds while it is
-// not; either way what is remembered is a hint: Postgres refuses to enter a tenant that was shut or moved, and Renew then says
+// not; that a schema has been migrated is told to nobody, and is read within a minute. Either way what is remembered is a hint: Postgres refuses to enter a tenant that was shut or moved, and Renew then says
 // why, or where it is now. While schema central cannot be read, tenants that are known stay usable for two minutes after
 // they were last read, and everybody else is told to try again. One query runs at a time, for all who wait.
 type Registry struct {

@@ -14,6 +14,7 @@ import (
 	api "go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
+	"garment.id/homecore/cmd/homecore/app/apptest"
 	"garment.id/homecore/tenancy"
 	"garment.id/homecore/tenancy/tenancyotel"
 )
@@ -61,5 +62,33 @@ func TestSpans(t *testing.T) {
 	}
 	if end := tenancyotel.New(noop.NewTracerProvider()).Start(context.Background(), tenancy.Statement{}); end != nil {
 		t.Error("a span that nobody records is followed")
+	}
+}
+
+func TestSpansNameTheTenant(t *testing.T) {
+	t.Parallel()
+	a := apptest.New(t)
+	m := a.SignUp(t).Onboard(t, "rapi-jahit")
+	ctx, err := a.Registry.Enter(t.Context(), m.TenantID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	scope, err := tenancy.Current(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exporter := tracetest.NewInMemoryExporter()
+	tenancyotel.New(trace.NewTracerProvider(trace.WithSyncer(exporter))).Start(ctx, tenancy.Statement{Scope: scope, SQL: "select 1"})(tenancy.Outcome{})
+	for _, span := range exporter.GetSpans() {
+		got := attribute.NewSet(span.Attributes...)
+		if id, _ := got.Value(tenancyotel.TenantID); id.AsString() != m.TenantID.String() {
+			t.Errorf("the span is of tenant %s, want %s", id.String(), m.TenantID)
+		}
+		if schema, _ := got.Value("db.namespace"); schema.AsString() != scope.Schema() {
+			t.Errorf("the span is of schema %s, want %s", schema.String(), scope.Schema())
+		}
+	}
+	if n := len(exporter.GetSpans()); n != 1 {
+		t.Errorf("%d spans", n)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"garment.id/homecore/cmd/homecore/app"
 	"garment.id/homecore/cmd/homecore/app/apptest"
 	"garment.id/homecore/tenancy/fleet"
 	"garment.id/homecore/tenancy/transfer"
@@ -205,4 +206,49 @@ func TestLifecycleOnAnotherCluster(t *testing.T) {
 		}
 		mine.Get(t, taxonomies).Want(t, http.StatusOK)
 	})
+}
+
+// HOMECORE_CLUSTER_KIND: all tenants stand on Citus, and the API answers as it does on Postgres.
+func TestMainClusterOfKindCitus(t *testing.T) {
+	t.Parallel()
+	a := apptest.New(t, apptest.With(func(c *app.Config) { c.ClusterKind, c.TenantPool = "citus", 1 }))
+	if main := a.Fleet.Main(); main.Kind != fleet.Citus || main.GroupRole(0) != main.GroupRole(1) {
+		t.Fatalf("the main cluster is of kind %s, its groups log in as %s and %s", main.Kind, main.GroupRole(0), main.GroupRole(1))
+	}
+	op := a.Operator(t, "owner")
+	mine, theirs := a.SignUp(t).Onboard(t, "rapi-jahit"), a.SignUp(t).Onboard(t, "maju-busana")
+	for m, code := range map[*apptest.Member]string{mine: "MERAH", theirs: "BIRU"} {
+		m.Post(t, taxonomies, color(code)).Want(t, http.StatusCreated)
+		if rows := m.Get(t, taxonomies).Want(t, http.StatusOK).List(t); len(rows) != 1 || rows[0]["code"] != code {
+			t.Errorf("%s lists %v", m.Slug, rows)
+		}
+		if role := ask[string](t, a, "select role_name from central.tenants where id = $1", m.TenantID); role != a.Fleet.Main().GroupRole(0) {
+			t.Errorf("%s is entered as %s", m.Slug, role)
+		}
+	}
+	for _, step := range []struct {
+		action string
+		status int
+	}{
+		{"read-only", http.StatusOK}, {"suspend", http.StatusForbidden}, {"maintenance", http.StatusServiceUnavailable}, {"resume", http.StatusOK},
+	} {
+		op.Post(t, "/tenants/rapi-jahit/"+step.action, reason("x")).Want(t, http.StatusOK)
+		mine.Get(t, taxonomies).Want(t, step.status)
+		if step.action == "read-only" {
+			mine.Post(t, taxonomies, color("HIJAU")).Want(t, http.StatusForbidden, "tenant.read_only")
+		}
+		theirs.Get(t, taxonomies).Want(t, http.StatusOK)
+	}
+	mine.Post(t, taxonomies, color("HIJAU")).Want(t, http.StatusCreated)
+	schema := ask[string](t, a, "select schema_name from central.tenants where id = $1", mine.TenantID)
+	op.Do(t, http.MethodDelete, "/tenants/rapi-jahit", reason("tutup")).Want(t, http.StatusOK)
+	asOwner(t, a, fmt.Sprintf("update central.tenants set drop_after = now() - interval '1 second' where id = '%s'", mine.TenantID))
+	// A job may come first.
+	if _, err := a.Tenants.Reap(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	apptest.Until(t, "the schema is gone", func() bool {
+		return ask[int](t, a, "select count(*) from pg_namespace where nspname = $1", schema) == 0
+	})
+	theirs.Get(t, taxonomies).Want(t, http.StatusOK)
 }
