@@ -230,7 +230,7 @@ func build(ctx context.Context, c Config, o Options, owner *pgxpool.Pool, f *fle
 				return a.Taxonomies.Seed(ctx, copies(masters))
 			})
 		},
-		RequireVerified: a.Identity.RequireVerified, RequireTwoFactor: a.Identity.RequireTwoFactor, Clock: o.Clock, Log: o.Log,
+		RequireVerified: a.Identity.RequireVerified, Admit: a.Identity.AdmitOnboarding, RequireTwoFactor: a.Identity.RequireTwoFactor, Clock: o.Clock, Log: o.Log,
 	})
 
 	a.Domains = tenants.NewDomains(tenants.DomainDeps{

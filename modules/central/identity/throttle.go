@@ -29,6 +29,8 @@ const (
 	throttlePasskey   = "passkey"
 	throttleReset     = "reset"
 	throttleAccept    = "invitation"
+
+	throttleOnboarding = "onboarding"
 )
 
 // allowance is how many attempts are there at once, and how soon a spent one comes back. The zero value allows everything.
@@ -47,6 +49,8 @@ func throttleRules(kind string) throttleRule {
 		return throttleRule{address: allowance{100, time.Second}, both: allowance{10, 30 * time.Second}, identifier: allowance{30, 10 * time.Second}}
 	case throttleRegister, throttleForgot, throttleResend:
 		return throttleRule{address: allowance{20, 10 * time.Second}, identifier: allowance{5, 2 * time.Minute}}
+	case throttleOnboarding:
+		return throttleRule{identifier: allowance{5, 10 * time.Minute}}
 	default:
 		return throttleRule{address: allowance{60, time.Second}, both: allowance{10, 30 * time.Second}, identifier: allowance{30, 10 * time.Second}}
 	}
@@ -161,7 +165,29 @@ func (s *Service) refusal(ctx context.Context, a admission, kind, identifier str
 			return err
 		}
 	}
+	return a.fault()
+}
+
+func (a admission) fault() error {
 	return fault.TooManyRequests.WithRetryAfter(time.Duration(math.Ceil(a.wait)) * time.Second)
+}
+
+// AdmitOnboarding counts a workspace that a user makes, in the transaction ctx carries: one that comes to nothing is not counted. It
+// refuses with rate_limited and Retry-After where there were too many.
+func (s *Service) AdmitOnboarding(ctx context.Context, userID uuid.UUID) error {
+	if s.throttle.off {
+		return nil
+	}
+	var a admission
+	err := s.DB.Gorm(ctx).Raw("select wait from throttle_admit(cast(? as bytea[]), cast(? as float8[]), cast(? as float8[]))",
+		s.admissionArgs(ctx, throttleOnboarding, userID.String(), uuid.Nil)...).Row().Scan(&a.wait)
+	if err != nil {
+		return fmt.Errorf("count an onboarding: %w", err)
+	}
+	if a.wait > 0 {
+		return a.fault()
+	}
+	return nil
 }
 
 // admit counts an attempt before anything is done about it, and refuses it with rate_limited and Retry-After where there were too

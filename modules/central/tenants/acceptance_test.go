@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strconv"
 	"sync"
 	"testing"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"garment.id/homecore/cmd/homecore/app"
 	"garment.id/homecore/cmd/homecore/app/apptest"
 )
 
@@ -133,6 +135,10 @@ func TestAuth30_Onboarding(t *testing.T) {
 			body[bad.field] = bad.value
 			person.Post(t, "/auth/onboarding", body).WantField(t, bad.field)
 		}
+		all := person.Post(t, "/auth/onboarding", map[string]any{"name": "a\nb", "slug": "admin", "country": "Indonesia", "currency": "rupiah", "timezone": "Bandung", "locale": "fr"})
+		for _, field := range []string{"name", "slug", "country", "currency", "timezone", "locale"} {
+			all.WantField(t, field)
+		}
 		if got := traces(t, "tidak-mungkin"); got != [4]int{} {
 			t.Errorf("%v", got)
 		}
@@ -151,8 +157,36 @@ func TestAuth30_Onboarding(t *testing.T) {
 			}
 		}
 		onboard(t, person, "batik-lasem", uuid.NewString()).Want(t, http.StatusAccepted)
-		if got := person.Get(t, "/auth/onboarding/availability?slug=bat1k-lasem").Want(t, http.StatusOK).Object(t); got["reason"] != "taken" {
-			t.Errorf("%v", got)
+		for _, alike := range []string{"bat1k-lasem", "b4tik-lasem", "batik-las3m", "batik-la5em", "ba7ik-lasem"} {
+			if got := person.Get(t, "/auth/onboarding/availability?slug="+alike).Want(t, http.StatusOK).Object(t); got["reason"] != "taken" {
+				t.Errorf("%s: %v", alike, got)
+			}
+			onboard(t, person, alike, uuid.NewString()).Want(t, http.StatusConflict)
 		}
 	})
+}
+
+func TestOnboardingIsThrottledByAccount(t *testing.T) {
+	t.Parallel()
+	a := apptest.New(t, apptest.With(func(c *app.Config) { c.Identity.Throttle = "on" }))
+	person, other := a.SignUp(t), a.SignUp(t)
+	onboard := func(p *apptest.Person, slug, key string) *apptest.Response {
+		return p.Post(t, "/auth/onboarding", map[string]any{"name": "Konveksi", "slug": slug}, "Idempotency-Key", key)
+	}
+	first := uuid.NewString()
+	onboard(person, "banyak-0", first).Want(t, http.StatusAccepted)
+	for range 6 { // what repeats a request, or is refused, makes nothing
+		onboard(person, "banyak-0", first).Want(t, http.StatusAccepted)
+		onboard(person, "banyak-0", uuid.NewString()).Want(t, http.StatusConflict)
+	}
+	for i := range 4 {
+		onboard(person, fmt.Sprint("banyak-", i+6), uuid.NewString()).Want(t, http.StatusAccepted)
+	}
+	for _, key := range []string{uuid.NewString(), ""} {
+		r := onboard(person, "banyak-sekali", key).Want(t, http.StatusTooManyRequests, "rate_limited")
+		if wait, err := strconv.Atoi(r.Header.Get("Retry-After")); err != nil || wait < 1 || wait > 600 {
+			t.Errorf("Retry-After %q, want at most ten minutes", r.Header.Get("Retry-After"))
+		}
+	}
+	onboard(other, "banyak-sekali", uuid.NewString()).Want(t, http.StatusAccepted)
 }

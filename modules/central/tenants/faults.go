@@ -4,18 +4,22 @@ import (
 	"time"
 
 	"garment.id/homecore/platform/fault"
+	"garment.id/homecore/platform/locale"
 	"garment.id/homecore/tenancy/fleet"
+)
+
+// What is said of a field in more than one refusal.
+var (
+	slugReserved = locale.Text{ID: "Nama ruang kerja ini tidak dapat dipakai.", EN: "This workspace name cannot be used."}
+	nameInvalid  = locale.Text{ID: "Isi nama dengan 2 sampai 120 karakter, dalam satu baris.", EN: "Give a name of 2 to 120 characters, on one line."}
 )
 
 // How the module refuses.
 var (
-	SlugTaken       = fleet.SlugTaken
-	SlugReserved    = fault.ValidationFailed.WithField("slug", "Nama ruang kerja ini tidak dapat dipakai.", "This workspace name cannot be used.")
-	NoExportDir     = fault.New(fault.Conflict, "tenant.export_unavailable", "HOMECORE_EXPORT_DIR belum diatur.", "HOMECORE_EXPORT_DIR is not set.")
-	NameInvalid     = fault.ValidationFailed.WithField("name", "Isi nama dengan 2 sampai 120 karakter, dalam satu baris.", "Give a name of 2 to 120 characters, on one line.")
-	CountryUnknown  = fault.ValidationFailed.WithField("country", "Negara tidak dikenal.", "This country is not known.")
-	CurrencyUnknown = fault.ValidationFailed.WithField("currency", "Mata uang tidak dikenal.", "This currency is not known.")
-	TimezoneUnknown = fault.ValidationFailed.WithField("timezone", "Zona waktu tidak dikenal.", "This time zone is not known.")
+	SlugTaken    = fleet.SlugTaken
+	SlugReserved = fault.ValidationFailed.WithField("slug", slugReserved.ID, slugReserved.EN)
+	NoExportDir  = fault.New(fault.Conflict, "tenant.export_unavailable", "HOMECORE_EXPORT_DIR belum diatur.", "HOMECORE_EXPORT_DIR is not set.")
+	NameInvalid  = fault.ValidationFailed.WithField("name", nameInvalid.ID, nameInvalid.EN)
 
 	// DomainRefused: no name, or one that can be no tenant's: an address, ours, a single word, a public suffix.
 	DomainRefused  = fault.ValidationFailed.WithField("domain", "Bukan nama domain yang dapat dipakai.", "This is no domain that can be used.")

@@ -58,6 +58,8 @@ type Deps struct {
 	Seed func(ctx context.Context, owner uuid.UUID) error
 	// RequireVerified refuses a user whose address has not been verified.
 	RequireVerified func(ctx context.Context, userID uuid.UUID) error
+	// Admit counts a workspace that a user makes, in the transaction ctx carries, and refuses too many.
+	Admit func(ctx context.Context, userID uuid.UUID) error
 	// RequireTwoFactor refuses who has no second factor, or did not come by it.
 	RequireTwoFactor func(ctx context.Context, p api.Principal) error
 	Clock            func() time.Time

@@ -15,6 +15,7 @@ import (
 
 	"garment.id/homecore/platform/database"
 	"garment.id/homecore/platform/fault"
+	"garment.id/homecore/platform/locale"
 	"garment.id/homecore/tenancy"
 	"garment.id/homecore/tenancy/fleet"
 )
@@ -57,35 +58,44 @@ type Draft struct {
 	Name     string `json:"name" pattern:"\\S" minLength:"2" maxLength:"120" example:"Konveksi Rapi Jahit"`
 	Slug     string `json:"slug" minLength:"3" maxLength:"40" pattern:"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$" example:"rapi-jahit" doc:"The workspace's name in its address. It cannot be changed by accident: choose well."`
 	Plan     string `json:"plan,omitempty" maxLength:"60" pattern:"^[a-z0-9][a-z0-9_-]*$"`
-	Country  string `json:"country,omitempty" pattern:"^[A-Z]{2}$" default:"ID" doc:"ISO 3166-1 alpha-2."`
-	Currency string `json:"currency,omitempty" pattern:"^[A-Z]{3}$" default:"IDR" doc:"ISO 4217."`
-	Timezone string `json:"timezone,omitempty" minLength:"1" maxLength:"60" default:"Asia/Jakarta" doc:"IANA time zone."`
-	Locale   string `json:"locale,omitempty" enum:"id,en" default:"id"`
+	Country  string `json:"country,omitempty" minLength:"1" default:"ID" doc:"ISO 3166-1 alpha-2."`
+	Currency string `json:"currency,omitempty" minLength:"1" default:"IDR" doc:"ISO 4217."`
+	Timezone string `json:"timezone,omitempty" minLength:"1" default:"Asia/Jakarta" doc:"IANA time zone."`
+	Locale   string `json:"locale,omitempty" minLength:"1" default:"id" doc:"id or en."`
 }
 
-// check returns the first of SlugReserved, NameInvalid, CountryUnknown, CurrencyUnknown and TimezoneUnknown that a draft deserves.
+// check refuses what cannot be with fault.ValidationFailed, which names every such field. The schema leaves most of the last four to it: what it
+// refuses by itself never comes here, and would be all that a form with several wrong fields is told.
 func (d Draft) check() error {
+	refusal := fault.ValidationFailed
 	if reserved(d.Slug) {
-		return SlugReserved
+		refusal = refusal.WithField("slug", slugReserved.ID, slugReserved.EN)
 	}
 	if !validName(d.Name) {
-		return NameInvalid
+		refusal = refusal.WithField("name", nameInvalid.ID, nameInvalid.EN)
 	}
-	if region, err := language.ParseRegion(d.Country); err != nil || !region.IsCountry() {
-		return CountryUnknown
+	if region, err := language.ParseRegion(d.Country); err != nil || !region.IsCountry() || region.String() != d.Country {
+		refusal = refusal.WithField("country", "Negara tidak dikenal.", "This country is not known.")
 	}
-	if _, err := currency.ParseISO(d.Currency); err != nil {
-		return CurrencyUnknown
+	if unit, err := currency.ParseISO(d.Currency); err != nil || unit.String() != d.Currency {
+		refusal = refusal.WithField("currency", "Mata uang tidak dikenal.", "This currency is not known.")
 	}
 	// "" and "Local" are known too, and are the server's own.
 	if _, err := time.LoadLocation(d.Timezone); err != nil || d.Timezone == "" || d.Timezone == "Local" {
-		return TimezoneUnknown
+		refusal = refusal.WithField("timezone", "Zona waktu tidak dikenal.", "This time zone is not known.")
+	}
+	if d.Locale != string(locale.ID) && d.Locale != string(locale.EN) {
+		refusal = refusal.WithField("locale", "Isi id atau en.", "Give id or en.")
+	}
+	if len(refusal.Fields()) > 0 {
+		return refusal
 	}
 	return nil
 }
 
 // Onboard claims the slug, makes the user the owner of a new tenant and asks for its schema, all or nothing. It returns
-// before the schema stands. It refuses with SlugTaken, what check does, and a user whose address is not verified.
+// before the schema stands. It refuses with SlugTaken, what check does, a user whose address is not verified, and one
+// who makes too many.
 func (s *Service) Onboard(ctx context.Context, user uuid.UUID, d Draft) (*Onboarding, error) {
 	if err := s.RequireVerified(ctx, user); err != nil {
 		return nil, err
@@ -120,6 +130,9 @@ func (s *Service) Onboard(ctx context.Context, user uuid.UUID, d Draft) (*Onboar
 		Steps: []Step{{stepSchema, "pending"}, {stepContents, "pending"}, {stepActivate, "pending"}},
 	}
 	err = s.DB.Tx(ctx, func(ctx context.Context) error {
+		if err := s.Admit(ctx, user); err != nil {
+			return err
+		}
 		if err := s.claimLookalikes(ctx, d.Slug); err != nil {
 			return err
 		}

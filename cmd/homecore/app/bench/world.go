@@ -106,7 +106,7 @@ func (w *world) database(ctx context.Context) (string, error) {
 func (w *world) start(ctx context.Context, database string) error {
 	c, err := app.Load([]string{
 		"HOMECORE_DATABASE_URL=" + database, "HOMECORE_SECRET=" + crypto.NewKey().Encode().Reveal(), "HOMECORE_BASE_DOMAIN=" + base,
-		"HOMECORE_SCHEME=http", "HOMECORE_TENANT_GROUPS=" + strconv.Itoa(groups), "HOMECORE_TENANT_CONNS_PER_GROUP=" + strconv.Itoa(conns/groups),
+		"HOMECORE_SCHEME=http", "HOMECORE_THROTTLE=off", "HOMECORE_TENANT_GROUPS=" + strconv.Itoa(groups), "HOMECORE_TENANT_CONNS_PER_GROUP=" + strconv.Itoa(conns/groups),
 	})
 	if err != nil {
 		return err

@@ -69,7 +69,7 @@ func newWorld(ctx context.Context, o options) (w *world, err error) {
 	}
 	w.config, err = app.Load([]string{
 		"HOMECORE_DATABASE_URL=" + w.url, "HOMECORE_SECRET=" + crypto.NewKey().Encode().Reveal(), "HOMECORE_BASE_DOMAIN=" + base, "HOMECORE_SCHEME=http",
-		"HOMECORE_TENANT_POOL=0", // "cold" is cold, and what is warm was made so
+		"HOMECORE_THROTTLE=off", "HOMECORE_TENANT_POOL=0", // "cold" is cold, and what is warm was made so
 	})
 	if err != nil {
 		return nil, err
