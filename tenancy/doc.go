@@ -42,7 +42,8 @@
 //   - without a Scope nothing is sent (ErrNoTenant), and a transaction refuses any other than its own (ErrTenantMismatch);
 //   - a group's login role can reach nothing by itself: no search_path, no rights, no inheritance;
 //   - a tenant's role may use its schema alone, and membership in that role is the gate: once it is revoked, the next enter
-//     on every open connection of every process is refused (EntryError).
+//     on every open connection of every process is refused (EntryError). PostgreSQL remembers who is a member, and a backend that
+//     was reading it at that moment may keep what it read: package fleet has all of them read again, at once and 100 ms later.
 //
 // What the third does not stop: SQL that someone injects can enter another tenant of the same group. Pass values as arguments.
 //

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -131,6 +132,48 @@ func (c *Cluster) turning(s standing, m mode, tables []string) (out []string) {
 		out = append(out, "grant "+reader+" to "+group)
 	}
 	return out
+}
+
+// settleAfter is how much later a gate is turned once more: a backend has long read by then who is a member of what.
+const settleAfter = 100 * time.Millisecond
+
+// settle makes every backend read anew how the gate of the tenant's schema stands. One that was reading memberships while the gate was
+// turned may have missed it, and PostgreSQL then remembers what it read as if it were of after (roles_is_member_of in acl.c: what is
+// invalidated during the scan counts as valid after it). So the gate is turned away and back in one transaction, which nobody sees but
+// which tells every backend to read again: at once, and when whoever was reading by then has surely done so.
+func (c *Cluster) settle(ctx context.Context, tenant uuid.UUID) error {
+	if c.Kind == Citus {
+		return nil // rights to a schema are looked up each time
+	}
+	for range 2 {
+		err := pgx.BeginFunc(ctx, c.owner, func(tx pgx.Tx) error {
+			s, err := c.standing(ctx, tx, tenant)
+			if errors.Is(err, pgx.ErrNoRows) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			return c.exec(ctx, tx, c.awayAndBack(s))
+		})
+		if err != nil {
+			return fmt.Errorf("settle the gate of tenant %s: %w", tenant, err)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("settle the gate of tenant %s: %w", tenant, ctx.Err())
+		case <-time.After(settleAfter):
+		}
+	}
+	return nil
+}
+
+func (c *Cluster) awayAndBack(s standing) []string {
+	if s.mode == readable {
+		reader, group := quote(s.readRole()), quote(c.GroupRole(int(s.Group)))
+		return []string{"revoke " + reader + " from " + group, "grant " + reader + " to " + group}
+	}
+	return []string{c.gate(s.Place, s.mode == shut), c.gate(s.Place, s.mode != shut)}
 }
 
 // relations names what stands in a schema, of these kinds (pg_class.relkind); up to limit of them, all where it is zero. It goes

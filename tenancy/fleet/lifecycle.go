@@ -89,6 +89,7 @@ type Order struct {
 // at the same time the later decides. What a crash leaves in between keeps people out, and Heal puts it right.
 func (f *Fleet) Change(ctx context.Context, tenant uuid.UUID, a Action, o Order) error {
 	opens := false
+	var at *Cluster
 	err := pgx.BeginFunc(ctx, f.main.owner, func(tx pgx.Tx) error {
 		t, err := lock(ctx, tx, tenant)
 		if err != nil {
@@ -102,6 +103,7 @@ func (f *Fleet) Change(ctx context.Context, tenant uuid.UUID, a Action, o Order)
 		if err != nil {
 			return err
 		}
+		at = c
 		role := t.role
 		switch opens = c != f.main && modeOf(to) > modeOf(t.status); {
 		case c == f.main:
@@ -119,6 +121,9 @@ func (f *Fleet) Change(ctx context.Context, tenant uuid.UUID, a Action, o Order)
 	})
 	if err == nil && opens {
 		err = f.Align(ctx, tenant)
+	}
+	if err == nil && at != nil {
+		err = at.settle(ctx, tenant)
 	}
 	if err != nil {
 		return fmt.Errorf("%s tenant %s: %w", a, tenant, err)

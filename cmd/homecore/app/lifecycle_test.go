@@ -17,6 +17,7 @@ import (
 	"garment.id/homecore/cmd/homecore/app/apptest"
 	module "garment.id/homecore/modules/tenant/taxonomies"
 	"garment.id/homecore/tenancy"
+	"garment.id/homecore/tenancy/fleet"
 )
 
 func reason(text string) map[string]any { return map[string]any{"reason": text} }
@@ -56,6 +57,28 @@ func enters(t testing.TB, a *apptest.App, m *apptest.Member, statement string) e
 		}
 	}
 	return nil
+}
+
+// Once a gate has been turned, all backends are made to read anew who is a member: one that was reading meanwhile would keep what it had
+// read. The row of the membership, written again by a later transaction than the tenant's, shows it.
+func TestAGateThatWasTurnedIsSettled(t *testing.T) {
+	t.Parallel()
+	a := apptest.New(t)
+	m := a.SignUp(t).Onboard(t, "gerbang")
+	const later = `select (select max(x.xmin::text::bigint) from pg_auth_members x join pg_roles r on r.oid = x.roleid
+			where r.rolname = t.role_name) > t.xmin::text::bigint from central.tenants t where t.id = $1`
+	for _, action := range []fleet.Action{fleet.ReadOnly, fleet.Suspend, fleet.Resume, fleet.Maintenance} {
+		if err := a.Fleet.Change(t.Context(), m.TenantID, action, fleet.Order{By: "a test", Reason: "a test"}); err != nil {
+			t.Fatal(err)
+		}
+		shut := action == fleet.Suspend || action == fleet.Maintenance
+		if err := enters(t, a, m, "select 1"); (err != nil) != shut {
+			t.Errorf("after %s entering says %v", action, err)
+		}
+		if !shut && !ask[bool](t, a, later, m.TenantID) {
+			t.Errorf("after %s nobody was told to read anew", action)
+		}
+	}
 }
 
 func TestOperatorsShutAndOpenTenants(t *testing.T) {
